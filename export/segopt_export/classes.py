@@ -1,0 +1,151 @@
+"""Class names, and what is thing or stuff."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segopt.card import Category
+from segopt.errors import ExportError
+from segopt.palette import class_colors
+from segopt_export.networks import Branch, Network
+
+_NOTHING = {"background", "__background__", "void", "unlabeled", "unlabelled", "ignore", "n/a", ""}
+
+
+@dataclass(frozen=True)
+class ClassEntry:
+    """What a file says of one class; None where it does not."""
+
+    name: str
+    is_thing: bool | None = None
+    color: tuple[int, int, int] | None = None
+    id: int | None = None
+
+
+def default_classes(network: Network) -> list[ClassEntry]:
+    """The classes of torchvision's own weights, background first."""
+    names: Sequence[str] = network.default_weights.meta["categories"]
+    # The semantic weights know the 20 classes of Pascal VOC, every one of them a thing.
+    return [ClassEntry(name, is_thing=not is_nothing(name)) for name in names]
+
+
+def numbered_classes(count: int) -> list[ClassEntry]:
+    """Names for classes of which nothing is known."""
+    return [ClassEntry("background" if i == 0 else f"class {i}") for i in range(count)]
+
+
+def read_classes(path: Path, count: int, branch: Branch) -> list[ClassEntry]:
+    """Class names from a json file.
+
+    Args:
+        path: a list of names; or COCO's list of categories (``[{"id", "name", "isthing", "color"}, ...]``, of
+            which all but ``name`` may be missing), bare or under ``categories``.
+        count: how many classes the network has.
+        branch: a detector's list may leave its background, class 0, out.
+
+    Raises:
+        ExportError: the file is missing, no such list, or of another length.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be read ({error.strerror}); give a json file of class names") from None
+    except ValueError as error:
+        raise ExportError(f"{path}: is no json ({error})") from None
+    if isinstance(content, dict) and "categories" in content:
+        content = content["categories"]
+    if not isinstance(content, list) or not content:
+        raise ExportError(f"{path}: must be a list of class names, or of COCO categories")
+    entries = [_entry(item, path) for item in content]
+    if branch == "instance" and len(entries) == count - 1:
+        entries.insert(0, ClassEntry("background", is_thing=False))
+    if len(entries) != count:
+        raise ExportError(
+            f"{path}: has {len(entries)} classes and the weights have {count}; give one name for each"
+        )
+    return entries
+
+
+def _entry(item: Any, path: Path) -> ClassEntry:
+    if isinstance(item, str):
+        return ClassEntry(item)
+    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+        raise ExportError(f"{path}: {json.dumps(item)[:60]} is neither a name nor a category with a `name`")
+    is_thing, color, identity = item.get("isthing"), item.get("color"), item.get("id")
+    if color is not None and not (isinstance(color, list) and len(color) == 3):
+        raise ExportError(f"{path}: color of {item['name']!r} must be [red, green, blue]")
+    return ClassEntry(
+        item["name"],
+        None if is_thing is None else bool(is_thing),
+        None if color is None else (int(color[0]), int(color[1]), int(color[2])),
+        None if identity is None else int(identity),
+    )
+
+
+def is_nothing(name: str) -> bool:
+    """Whether a class's name says that it is none: background, void, torchvision's N/A."""
+    return _plain(name) in _NOTHING
+
+
+def categories_of(entries: Sequence[ClassEntry], branch: Branch) -> tuple[Category, ...]:
+    """A network's own classes: ids are indices. What is no class (background, N/A) is left out of a detector's."""
+    colors = class_colors(len(entries))
+    categories = [
+        Category(
+            id=i,
+            name=entry.name,
+            is_thing=branch == "instance" or bool(entry.is_thing),
+            color=entry.color or colors[i],
+        )
+        for i, entry in enumerate(entries)
+    ]
+    if branch == "semantic":
+        return tuple(categories)
+    return tuple(category for category in categories[1:] if not is_nothing(category.name))
+
+
+def panoptic_categories(
+    semantic: Sequence[ClassEntry], things: Sequence[Category], source: str
+) -> tuple[tuple[Category, ...], dict[int, int]]:
+    """Categories of a fusion: the detector's things, and the semantic network's stuff.
+
+    A semantic class is stuff where its file says so (``isthing: 0``); where the file says nothing, when it is no
+    background and the detector knows no class of its name.
+
+    Args:
+        semantic: the semantic network's classes.
+        things: the detector's categories.
+        source: where ``semantic`` came from, for messages.
+
+    Returns:
+        The categories, and semantic index -> category id for the stuff.
+
+    Raises:
+        ExportError: a stuff class has the id of a thing.
+    """
+    thing_names = {_plain(category.name) for category in things}
+    colors = class_colors(len(semantic))
+    used = {category.id for category in things}
+    next_id = 1 + max(used, default=0)
+    stuff: list[Category] = []
+    ids: dict[int, int] = {}
+    for i, entry in enumerate(semantic):
+        known_thing = _plain(entry.name) in thing_names if entry.is_thing is None else entry.is_thing
+        if known_thing or is_nothing(entry.name):
+            continue
+        if entry.id in used:
+            raise ExportError(f"{source}: stuff class {entry.name!r} has id {entry.id}, which another class has")
+        identity = next_id if entry.id is None else entry.id
+        used.add(identity)
+        next_id = max(next_id, identity + 1)
+        ids[i] = identity
+        stuff.append(Category(identity, entry.name, False, entry.color or colors[i]))
+    return (*things, *stuff), ids
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("_", " ").replace("-", " ")

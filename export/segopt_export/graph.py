@@ -1,0 +1,58 @@
+"""The exported graph: bytes of a camera frame in, the contract's named tensors out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalise(nn.Module):
+    """uint8 BGR [B, H, W, 3] -> float32 RGB [B, 3, H, W], normalised.
+
+    Args:
+        mean: RGB, of pixels scaled to 0..1.
+        std: likewise.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).reshape(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).reshape(3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """See the class."""
+        # TensorRT has no transpose of uint8: the cast comes first.
+        rgb = image.to(torch.float32).flip(-1).permute(0, 3, 1, 2)
+        return (rgb / 255 - self.mean) / self.std
+
+
+class GraphBranch(nn.Module):
+    """A network as a static graph: takes the normalised image, float32 RGB [B, 3, H, W]."""
+
+    output_names: tuple[str, ...] = ()
+    """Names of the tensors that it returns, in their order."""
+
+
+class SegmentationGraph(nn.Module):
+    """One or more branches behind one ``image``.
+
+    Args:
+        normalise: from the frame's bytes to the networks' input.
+        branches: the networks.
+    """
+
+    def __init__(self, normalise: Normalise, branches: Sequence[GraphBranch]) -> None:
+        super().__init__()
+        self.normalise = normalise
+        self.branches = nn.ModuleList(branches)
+        self.output_names = tuple(name for branch in branches for name in branch.output_names)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """uint8 BGR [B, H, W, 3] -> tensors in the order of :attr:`output_names`."""
+        rgb = self.normalise(image)
+        return tuple(output for branch in self.branches.children() for output in branch(rgb))

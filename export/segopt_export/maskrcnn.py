@@ -1,0 +1,136 @@
+"""Mask R-CNN with fixed shapes: torchvision's modules, run without any data-dependent shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torchvision.models.detection.mask_rcnn import MaskRCNN, MaskRCNNPredictor
+
+from segopt_export.detections import DetectionStage
+from segopt_export.graph import GraphBranch
+from segopt_export.proposals import ProposalStage
+from segopt_export.roi_align import GatherReader, GridReader, PyramidRoIAlign, Reader, Size
+
+Target = Literal["cpu", "tensorrt"]
+
+READERS: dict[Target, Callable[[Sequence[Size]], Reader]] = {"cpu": GatherReader, "tensorrt": GridReader}
+
+
+@dataclass(frozen=True)
+class DetectionLimits:
+    """Sizes that a static graph fixes."""
+
+    max_detections: int = 100
+    candidates: int = 2000
+    """(proposal, class) pairs that enter the last suppression; TensorRT's TopK takes at most 3840."""
+    suppression_steps: int = 20
+
+
+class StaticMaskRCNN(GraphBranch):
+    """A trained :class:`torchvision.models.detection.MaskRCNN` as a static graph for one canvas.
+
+    Args:
+        model: the network, in eval mode.
+        canvas: height and width of the input in pixels, multiples of 32.
+        limits: sizes of the graph.
+        target: what the graph is made fast for; it runs on both.
+    """
+
+    output_names = ("boxes", "scores", "labels", "masks", "converged")
+
+    def __init__(
+        self,
+        model: MaskRCNN,
+        canvas: Size,
+        *,
+        limits: DetectionLimits = DetectionLimits(),
+        target: Target = "cpu",
+    ) -> None:
+        super().__init__()
+        heads = model.roi_heads
+        self.backbone = model.backbone
+        sizes = _feature_sizes(model.backbone, canvas)
+        self.proposals = ProposalStage(
+            model.rpn, canvas, list(sizes.values()), suppression_steps=limits.suppression_steps
+        )
+        self.pooled_levels = list(heads.box_roi_pool.featmap_names)
+        pooled_sizes = [sizes[name] for name in self.pooled_levels]
+        self.reader = READERS[target](pooled_sizes)
+        self.box_pool = PyramidRoIAlign(heads.box_roi_pool, pooled_sizes, canvas, self.reader)
+        self.box_head = heads.box_head
+        self.box_predictor = heads.box_predictor
+        self.detections = DetectionStage(
+            heads,
+            canvas,
+            max_detections=limits.max_detections,
+            candidates=limits.candidates,
+            suppression_steps=limits.suppression_steps,
+        )
+        self.mask_pool = PyramidRoIAlign(heads.mask_roi_pool, pooled_sizes, canvas, self.reader)
+        self.mask_head = heads.mask_head
+        self.mask_predictor = MaskOfLabel(heads.mask_predictor)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Detect.
+
+        Args:
+            image: float32 [B, 3, H, W], RGB, normalised.
+
+        Returns:
+            ``boxes`` float32 [B, D, 4], ``scores`` float32 [B, D], ``labels`` int32 [B, D], ``masks`` float32
+            [B, D, 28, 28] and ``converged`` int32 [B], as the contract in the README has them.
+        """
+        features: dict[str, Tensor] = self.backbone(image)
+        proposals, valid, proposals_converged = self.proposals(list(features.values()))
+        pyramid = self.reader.pack([features[name] for name in self.pooled_levels])
+
+        hidden = self.box_head(self.box_pool(pyramid, proposals))
+        logits, deltas = self.box_predictor(hidden)
+        boxes, scores, labels, detections_converged = self.detections(logits, deltas, proposals, valid)
+
+        masks = self.mask_predictor(self.mask_head(self.mask_pool(pyramid, boxes)), labels.flatten())
+        masks = masks.reshape(*labels.shape, *masks.shape[-2:])
+        converged = proposals_converged & detections_converged
+        return boxes, scores, labels.to(torch.int32), masks, converged.to(torch.int32)
+
+
+class MaskOfLabel(nn.Module):
+    """Mask predictor that computes the channel of each detection's own class and no other.
+
+    torchvision computes a mask for each of 91 classes and throws 90 away; picking the last layer's weights by
+    label gives the same numbers from one channel.
+
+    Args:
+        predictor: ``MaskRCNNPredictor``: a deconvolution, ReLU and a 1x1 convolution to the classes.
+    """
+
+    def __init__(self, predictor: MaskRCNNPredictor) -> None:
+        super().__init__()
+        self.upsample = nn.Sequential(predictor.conv5_mask, predictor.relu)
+        last: Any = predictor.mask_fcn_logits
+        self.weight = nn.Parameter(last.weight.detach().flatten(1), requires_grad=False)
+        self.bias = nn.Parameter(last.bias.detach(), requires_grad=False)
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """float [R, C, 14, 14] and int64 [R] -> mask probability float [R, 28, 28]."""
+        features = self.upsample(features)
+        rows, _, height, width = features.shape
+        logits = self.weight[labels][:, None, :] @ features.flatten(2) + self.bias[labels][:, None, None]
+        return logits.sigmoid().reshape(rows, height, width)
+
+
+def _feature_sizes(backbone: nn.Module, canvas: Size) -> dict[str, Size]:
+    """Height and width of each feature map, found without computing any."""
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        features = backbone(torch.empty(1, 3, *canvas))
+    return {name: _size(level) for name, level in features.items()}
+
+
+def _size(feature: Tensor) -> Size:
+    height, width = feature.shape[-2:]
+    return int(height), int(width)

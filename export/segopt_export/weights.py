@@ -1,0 +1,208 @@
+"""Weights for a network: torchvision's own, a fine-tuned file's, or random ones."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.error
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor, nn
+
+from segopt.card import WeightsOrigin
+from segopt.errors import ExportError
+from segopt_export.checkpoint import read_state, sha256_of
+from segopt_export.classes import ClassEntry, default_classes, numbered_classes, read_classes
+from segopt_export.networks import NETWORKS, Network
+from segopt_export.random_weights import enliven
+
+MIRROR_VARIABLE = "SEGOPT_WEIGHTS_MIRROR"
+"""Environment variable: a URL that holds torchvision's weight files, for networks without access to PyTorch's."""
+
+MAX_CLASSES = 256
+"""A label map is one byte a pixel."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with its weights."""
+
+    network: Network
+    model: nn.Module
+    classes: list[ClassEntry]
+    """By index, background first where there is one."""
+    named: bool
+    """Whether the classes' names are known."""
+    origin: WeightsOrigin
+
+
+@dataclass(frozen=True)
+class WeightsRequest:
+    """Which weights are wanted."""
+
+    spec: str = "default"
+    """``default``, ``random``, or a file."""
+    class_file: Path | None = None
+    frozen_norm_eps: float | None = None
+    """Epsilon of frozen batch norms; None takes what ``weights="DEFAULT"`` sets."""
+    seed: int = 0
+    """Of random weights."""
+
+
+def load_weights(network: Network, request: WeightsRequest) -> Trained:
+    """Build a network and give it weights.
+
+    Raises:
+        ExportError: the weights cannot be had, or do not fit the network.
+    """
+    if request.spec == "random":
+        return _random(network, request)
+    if request.spec == "default":
+        url = default_url(network)
+        path = download(url)
+        name, classes = network.default_weights.name, default_classes(network)
+    else:
+        path = Path(request.spec)
+        name, classes = path.name, None
+    state = read_state(path)
+    model = _model_with(network, state, path, request.frozen_norm_eps)
+    count = network.class_count(state) or 0
+    known = request.class_file is not None or classes is not None
+    if request.class_file:
+        classes = read_classes(request.class_file, count, network.branch)
+    origin = WeightsOrigin(name, sha256_of(path))
+    return Trained(network, model, classes or numbered_classes(count), known, origin)
+
+
+def default_url(network: Network) -> str:
+    """Where torchvision's best weights are, or where the mirror has them."""
+    url: str = network.default_weights.url
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    return f"{mirror.rstrip('/')}/{Path(urlparse(url).path).name}" if mirror else url
+
+
+def download(url: str) -> Path:
+    """Fetch a weights file into torch.hub's cache, once, and check its hash.
+
+    Args:
+        url: its file name carries the first digits of the SHA-256, as torchvision's do: ``NAME-0123abcd.pth``.
+
+    Raises:
+        ExportError: it cannot be fetched, or is not the file that its name promises.
+    """
+    name = Path(urlparse(url).path).name
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / name
+    digits = Path(name).stem.rpartition("-")[2]
+    if cached.exists():
+        return cached
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(cached), hash_prefix=digits, progress=os.isatty(2))
+    except urllib.error.HTTPError as error:
+        raise ExportError(
+            f"{url}: the server answers {error.code} ({error.reason}); {_offline_mend(name)}"
+        ) from None
+    except RuntimeError:
+        raise ExportError(
+            f"{url}: what came is not the file that its name promises (hash differs); try again, or "
+            + _offline_mend(name)
+        ) from None
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error.strerror or error
+        raise ExportError(f"{url}: cannot be downloaded ({reason}); {_offline_mend(name)}") from None
+    return cached
+
+
+def _offline_mend(name: str) -> str:
+    return f"give the file with --weights {name}, or use --weights random to try things out"
+
+
+def _random(network: Network, request: WeightsRequest) -> Trained:
+    classes = default_classes(network)
+    if request.class_file:
+        raise ExportError(f"{request.class_file}: class names have no meaning for random weights; leave them out")
+    model = network.build(len(classes))
+    enliven(model, seed=request.seed)
+    origin = WeightsOrigin(f"random (seed {request.seed})", _sha256_of_state(model.state_dict()))
+    return Trained(network, model, classes, True, origin)
+
+
+def _model_with(network: Network, state: dict[str, Tensor], path: Path, frozen_eps: float | None) -> nn.Module:
+    count = network.class_count(state)
+    if count is None:
+        raise ExportError(f"{path}: {_misfit(network, state)}")
+    if not 2 <= count <= MAX_CLASSES:
+        raise ExportError(f"{path}: has {count} classes, and segopt takes 2 to {MAX_CLASSES}")
+    auxiliary = network.auxiliary is not None and any(name.startswith(network.auxiliary) for name in state)
+    model = network.build(count, auxiliary=auxiliary)
+    if _differences(model, state):
+        raise ExportError(f"{path}: {_misfit(network, state)}")
+    model.load_state_dict(state, strict=False)
+    if auxiliary:
+        # It is there for training alone.
+        model.register_module("aux_classifier", None)
+    if network.frozen_norm_eps is not None and not any(name.endswith(_COUNTER) for name in state):
+        _set_norm_eps(model, network.frozen_norm_eps if frozen_eps is None else frozen_eps)
+    return model.eval()
+
+
+# Batch norms that were frozen in training have no counter of batches; the network is built with ordinary ones,
+# which compute the same in eval mode.
+_COUNTER = "num_batches_tracked"
+
+
+def _set_norm_eps(model: nn.Module, eps: float) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = eps
+
+
+def _differences(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
+    """One phrase for each tensor that is missing, left over or of another shape."""
+    wanted = {name: t for name, t in model.state_dict().items() if not name.endswith(_COUNTER)}
+    given = {name: t for name, t in state.items() if not name.endswith(_COUNTER)}
+    return [
+        *(f"{name} is missing" for name in wanted if name not in given),
+        *(f"{name} is not of this network" for name in given if name not in wanted),
+        *(
+            f"{name} is {list(given[name].shape)}, not {list(tensor.shape)}"
+            for name, tensor in wanted.items()
+            if name in given and given[name].shape != tensor.shape
+        ),
+    ]
+
+
+def _misfit(network: Network, state: dict[str, Tensor]) -> str:
+    for other in NETWORKS.values():
+        if other is not network and _fits(other, state):
+            return f"these are weights of {other.name}, not of {network.name}"
+    differences = _differences(_on_meta(lambda: network.build(network.class_count(state) or 2)), state)
+    shown = "; ".join(differences[:3])
+    more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
+    return f"these weights do not fit {network.name}: {shown}{more}"
+
+
+def _fits(network: Network, state: dict[str, Tensor]) -> bool:
+    count = network.class_count(state)
+    if not count:
+        return False
+    auxiliary = network.auxiliary is not None and any(name.startswith(network.auxiliary) for name in state)
+    return not _differences(_on_meta(lambda: network.build(count, auxiliary=auxiliary)), state)
+
+
+def _on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a network's shapes without its memory."""
+    with torch.device("meta"):
+        return build()
+
+
+def _sha256_of_state(state: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,101 @@
+"""``segopt info``: what a model file says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from segopt.card import Card, Category
+
+_MAX_NAMES = 12
+
+
+def info(
+    file: Annotated[Path, typer.Argument(help="An .onnx or .plan file.", show_default=False)],
+    json: Annotated[bool, typer.Option("--json", help="Print the card's JSON in place of a table.")] = False,
+) -> None:
+    """Show the card of a model file: networks, weights, canvas, classes, thresholds, versions."""
+    from segopt.onnx_metadata import read_card
+
+    card = read_card(file)
+    if json:
+        typer.echo(card.to_json())
+        return
+
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=False, title=Text(str(file)), title_justify="left")
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in describe(card, file.stat().st_size if file.exists() else 0):
+        table.add_row(Text(name), Text(value))
+    Console().print(table)
+
+
+def describe(card: Card, size: int) -> Iterator[tuple[str, str]]:
+    """Rows of the table: name and text.
+
+    Args:
+        card: of the file.
+        size: of the file, in bytes.
+    """
+    views = [view for view in card.views if view != card.mode]
+    yield "mode", card.mode + (f" (also as {', '.join(views)})" if views else "")
+    for branch, network in card.networks.items():
+        yield f"{branch} network", network
+        if (origin := card.weights.get(branch)) is not None:
+            yield f"{branch} weights", f"{origin.name} (sha256 {origin.sha256[:12]})"
+    height, width = card.canvas
+    yield "canvas", f"{width} wide, {height} high"
+    yield "batch", str(card.batch)
+    yield "precision", card.precision
+    yield "file size", _size(size)
+    yield "input", f"image: uint8 [{card.batch}, {height}, {width}, 3], BGR"
+    for output in outputs(card):
+        yield "output", output
+    for view, categories in card.categories.items():
+        yield f"{view} classes", _classes(categories)
+    if card.mode == "panoptic":
+        yield "stuff", f"from the semantic map, {len(set(card.stuff_classes.values()))} of the classes"
+    if card.mode != "semantic":
+        yield "detections", f"at most {card.max_detections}, masks laid as {card.mask_paste} does"
+        yield "score threshold", f"{card.score_threshold:g}"
+    if card.mode == "panoptic":
+        yield "overlap threshold", f"{card.overlap_threshold:g}"
+        yield "stuff area", f"{card.stuff_area} pixels at least"
+    yield "made with", ", ".join(f"{name} {version}" for name, version in card.versions.items()) or "unknown"
+
+
+def outputs(card: Card) -> list[str]:
+    """The contract of a card's mode: each output's name, type, shape and meaning."""
+    batch, (height, width), count = card.batch, card.canvas, card.max_detections
+    rows = []
+    if card.mode != "instance":
+        rows.append(f"semantic: uint8 [{batch}, {height}, {width}], class index")
+    if card.mode != "semantic":
+        rows += [
+            f"boxes: float32 [{batch}, {count}, 4], x0 y0 x1 y1 in canvas pixels",
+            f"scores: float32 [{batch}, {count}], descending, negative where unused",
+            f"labels: int32 [{batch}, {count}]",
+            f"masks: [{batch}, {count}, 28, 28], probability inside the box",
+        ]
+    return rows
+
+
+def _classes(categories: Sequence[Category]) -> str:
+    things = sum(category.is_thing for category in categories)
+    names = [category.name for category in categories]
+    if len(names) > _MAX_NAMES:
+        names = [*names[: _MAX_NAMES - 1], f"and {len(names) - _MAX_NAMES + 1} more"]
+    return f"{len(categories)} ({things} things, {len(categories) - things} stuff): {', '.join(names)}"
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"

@@ -1,0 +1,76 @@
+"""The ``segopt`` command: its verbs, and how errors reach the person at the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from segopt.cli.doctor import doctor
+from segopt.cli.export import export
+from segopt.cli.info import info
+from segopt.cli.run import run
+from segopt.errors import SegoptError, UsageError
+from segopt.version import __version__
+
+app = typer.Typer(
+    name="segopt",
+    help="Deploy torchvision segmentation networks on edge GPUs: export, run, inspect.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (export, run, info, doctor):
+    app.command()(verb)
+
+# typer carries its own copy of click from 0.26 on, so click's base classes are reached through typer.
+_CommandLineError: Any = typer.BadParameter.__mro__[2]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"segopt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; exit with 0, 1 (an error), 2 (wrong usage) or 130 (interrupted)."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        status = app(standalone_mode=False)
+    except typer.Abort:
+        return 130
+    except KeyboardInterrupt:
+        print("segopt: interrupted", file=sys.stderr)
+        return 130
+    except UsageError as error:
+        return _fail(str(error), 2)
+    except SegoptError as error:
+        return _fail(str(error), 1)
+    except _CommandLineError as error:
+        return _fail(error.format_message(), 2)
+    except BrokenPipeError:
+        # The reader (`segopt info FILE | head`) has seen enough; keep Python from flushing into the void.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"segopt: error: {' '.join(message.split())}", file=sys.stderr)
+    return status

@@ -1,0 +1,235 @@
+"""``segopt run``: a model over pictures, a video or a camera."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from segopt.errors import UsageError
+
+if TYPE_CHECKING:
+    from segopt.pipeline import RunStats
+    from segopt.sinks import Sink
+    from segopt.sources import Source
+
+_SIGTERM_STATUS = 128 + 15
+
+
+class Device(str, Enum):
+    """Where the network runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class View(str, Enum):
+    """What to make of the network's outputs."""
+
+    semantic = "semantic"
+    instance = "instance"
+    panoptic = "panoptic"
+
+
+def run(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Picture, folder, 'glob*.jpg', video, camera index (0), rtsp:// or http:// URL, or a GStreamer "
+            "pipeline string.",
+            show_default=False,
+        ),
+    ],
+    engine: Annotated[
+        Path, typer.Option(metavar="FILE", help="Model that `segopt export` made.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for what is saved.", show_default="runs/<name of the source>"),
+    ] = None,
+    save: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST",
+            help="What to save, with commas: overlay (pictures or video), panoptic (COCO panoptic PNG + json), "
+            "coco (COCO results json), or none.",
+        ),
+    ] = "overlay",
+    show: Annotated[bool, typer.Option("--show", help="Show results in a window; q or Esc ends.")] = False,
+    max_frames: Annotated[
+        int | None, typer.Option(metavar="N", help="Stop after N frames.", show_default=False)
+    ] = None,
+    stride: Annotated[int, typer.Option(metavar="N", help="Take each N-th frame.")] = 1,
+    score_threshold: Annotated[
+        float | None,
+        typer.Option(metavar="0..1", help="Lowest score of an object.", show_default="the model's own"),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Frames per inference, at most the model's batch.", show_default="the model's own"
+        ),
+    ] = None,
+    mode: Annotated[
+        View | None,
+        typer.Option(help="View of a panoptic model to give.", show_default="the model's own"),
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Where to run; auto takes a GPU where one works.")] = Device.auto,
+) -> None:
+    """Run a model on pictures, a video, a camera or a stream.
+
+    Videos keep their frame rate and frame count. Ctrl-C ends the run and keeps what was done.
+    """
+    from segopt.screen import Screen
+    from segopt.sinks import make_sinks, parse_saves
+
+    saves = parse_saves(save)
+    if not saves and not show:
+        raise UsageError(
+            "--save none: nothing would come of it; add --show, or save one of overlay, panoptic, coco"
+        )
+    with contextlib.ExitStack() as stack:
+        # Before PyAV is imported, which opening a video does: see Screen.
+        screen = Screen(f"segopt: {source}") if show else None
+        if screen is not None:
+            stack.callback(screen.close)
+        from segopt.segmenter import load
+        from segopt.sources import open_source
+
+        opened = stack.enter_context(open_source(source, stride=stride, max_frames=max_frames))
+        segmenter = stack.enter_context(
+            load(engine, device=device.value, score_threshold=score_threshold, mode=mode.value if mode else None)
+        )
+        frames_at_once = _batch(batch, segmenter.batch)
+        folder = output or Path("runs") / opened.name
+        sinks = make_sinks(saves, folder, opened, segmenter.mode)
+        status = _drive(opened, segmenter, sinks, frames_at_once, screen)
+    if status:
+        raise typer.Exit(status)
+
+
+def _batch(asked: int | None, engine: int) -> int:
+    if asked is None:
+        return engine
+    if not 1 <= asked <= engine:
+        raise UsageError(
+            f"--batch {asked}: this model takes 1 to {engine} at once; "
+            f"export one with `--batch {max(asked, 1)}` for more"
+        )
+    return asked
+
+
+def _drive(source: Source, segmenter: Any, sinks: Sequence[Sink], batch: int, screen: Any) -> int:
+    """Run the pipeline, say what came of it, and give the exit status."""
+    from segopt.pipeline import run_pipeline
+
+    with _sigterm_as_interrupt() as terminated:
+        try:
+            with _progress(source) as on_progress:
+                stats = run_pipeline(source, segmenter, sinks, batch=batch, screen=screen, on_progress=on_progress)
+        except BaseException:
+            _say_what_is_kept(sinks)
+            raise
+    _say_stats(stats)
+    _say_what_is_kept(sinks)
+    if terminated:
+        return _SIGTERM_STATUS
+    return 130 if stats.interrupted else 0
+
+
+@contextlib.contextmanager
+def _progress(source: Source) -> Iterator[Callable[[int], None] | None]:
+    """A bar on stderr with frames, fps and time left; nothing where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    rate = TextColumn("{task.fields[fps]}")
+    if source.frame_count is None:
+        bar = Progress(
+            TextColumn(source.name),
+            TextColumn("{task.completed} frames"),
+            rate,
+            TimeElapsedColumn(),
+            console=console,
+        )
+    else:
+        bar = Progress(
+            TextColumn(source.name),
+            BarColumn(),
+            MofNCompleteColumn(),
+            rate,
+            TimeRemainingColumn(),
+            console=console,
+        )
+    with bar:
+        start = time.monotonic()
+        task = bar.add_task("", total=source.frame_count, fps="")
+
+        def update(frames: int) -> None:
+            speed = bar.tasks[0].speed or frames / max(time.monotonic() - start, 1e-3)
+            bar.update(task, completed=frames, fps=f"{speed:.1f} fps" if frames else "")
+
+        yield update
+
+
+def _say_stats(stats: RunStats) -> None:
+    words = [f"{stats.frames} frames in {stats.seconds:.1f} s ({stats.fps:.1f} fps)"]
+    if stats.dropped:
+        words.append(f"{stats.dropped} passed over to keep up with the source")
+    if stats.interrupted:
+        words.append("interrupted")
+    typer.echo(", ".join(words))
+    typer.echo(
+        f"a frame takes: decode {stats.decode_ms:.1f} ms, infer {stats.infer_ms:.1f} ms, "
+        f"merge and write {stats.finish_ms:.1f} ms (medians; the three overlap)"
+    )
+    if stats.unsettled:
+        typer.echo(
+            f"on {stats.unsettled} frames the model's suppression did not settle, so some boxes may be wrong; "
+            "export it with more --suppression-steps"
+        )
+
+
+def _say_what_is_kept(sinks: Sequence[Sink]) -> None:
+    for sink in sinks:
+        if sink.count:
+            typer.echo(f"{sink.label}: {sink.path} ({sink.count} frames)")
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[list[int]]:
+    """Let SIGTERM (systemd, docker stop) end a run as Ctrl-C does; the list gets it."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def interrupt(number: int, _frame: object) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,80 @@
+"""Decoding: a network's fixed-size outputs on the canvas -> detections and label map of one frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segopt.card import PasteRule
+from segopt.errors import EngineError
+from segopt.letterbox import Letterbox
+from segopt.masks import paste_mask
+from segopt.results import MaskCrop
+
+Outputs = Mapping[str, NDArray[np.generic]]
+"""Tensors by name, as the design's contract has them: the first axis is the batch."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Detections of one frame, by descending score, boxes in frame pixels."""
+
+    boxes: NDArray[np.float32]
+    """float32 [N, 4]: x0, y0, x1, y1; may reach beyond the frame where the network saw padding."""
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    masks: NDArray[np.floating]
+    """[N, 28, 28]: mask probability inside the box."""
+
+    def paste(self, size: tuple[int, int], rule: PasteRule) -> tuple[MaskCrop, ...]:
+        """Each object's mask on a frame of ``size`` (height, width)."""
+        return tuple(
+            paste_mask(mask, box, *size, rule=rule) for mask, box in zip(self.masks, self.boxes, strict=True)
+        )
+
+
+def decode_detections(outputs: Outputs, i: int, letterbox: Letterbox, score_threshold: float) -> Detections:
+    """Detections of frame ``i`` of a batch with at least ``score_threshold``.
+
+    Objects that lie wholly in the letterbox's padding are left out.
+
+    Raises:
+        EngineError: the engine gave numbers that are not finite.
+    """
+    scores = np.asarray(outputs["scores"][i], dtype=np.float32)
+    # Unused slots carry negative scores, so a threshold of 0 takes exactly the detections.
+    used = np.flatnonzero(scores >= max(score_threshold, 0.0))
+    boxes = letterbox.boxes_to_frame(np.asarray(outputs["boxes"][i][used], dtype=np.float32))
+    if not (np.isfinite(scores).all() and np.isfinite(boxes).all()):
+        raise EngineError(
+            "the engine gave numbers that are not finite; its precision is too low for this network: "
+            "build it again in FP32"
+        )
+    height, width = letterbox.frame
+    on_frame = (boxes[:, 0] < width) & (boxes[:, 1] < height)
+    used, boxes = used[on_frame], boxes[on_frame]
+    return Detections(
+        boxes=boxes,
+        scores=scores[used],
+        labels=np.asarray(outputs["labels"][i][used], dtype=np.int32),
+        masks=np.asarray(outputs["masks"][i][used], dtype=np.float32),
+    )
+
+
+def decode_semantic(outputs: Outputs, i: int, letterbox: Letterbox) -> NDArray[np.uint8]:
+    """Label map of frame ``i`` of a batch: uint8 [h, w] at the frame's resolution."""
+    return letterbox.map_to_frame(np.asarray(outputs["semantic"][i], dtype=np.uint8))
+
+
+def decode_converged(outputs: Outputs, i: int) -> bool:
+    """Whether the graph's suppression settled on frame ``i``; graphs without suppression always do."""
+    converged = outputs.get("converged")
+    return converged is None or bool(converged[i])
+
+
+def clip_boxes(boxes: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Boxes float32 [N, 4] cut to a frame of the given size in pixels."""
+    return np.clip(boxes, 0, np.array([width, height, width, height], dtype=np.float32))

@@ -1,0 +1,43 @@
+"""The errors that segopt raises on purpose.
+
+Each message is one line: what happened, to which file or value, and the mend. The command line prints it and
+exits with a non-zero status; a traceback is kept for what nobody foresaw.
+"""
+
+from __future__ import annotations
+
+
+class SegoptError(Exception):
+    """Base class of every error that a user can mend."""
+
+
+class CardError(SegoptError):
+    """A model file carries no card, or one that this version cannot read."""
+
+
+class EngineError(SegoptError):
+    """A model file cannot be loaded or run on this machine."""
+
+
+class SourceError(SegoptError):
+    """A picture, video or camera cannot be opened or read."""
+
+
+class SourceBrokenError(SourceError):
+    """A source broke off in the middle; what came before it is good."""
+
+
+class SinkError(SegoptError):
+    """A result cannot be written: unwritable folder, full disk, missing encoder."""
+
+
+class ExportError(SegoptError):
+    """A network cannot be exported: unknown name, weights that do not fit, bad size, failed check."""
+
+
+class UsageError(SegoptError):
+    """Options that do not go together."""
+
+
+class SuppressionWarning(UserWarning):
+    """The fixed number of suppression steps in the graph did not settle on a frame."""

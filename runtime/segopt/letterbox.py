@@ -1,0 +1,67 @@
+"""Letterboxing: a frame of any size on the fixed canvas of a network, and back.
+
+The aspect is kept, the picture sits at the top left, and the rest is padded with the mean colour, which
+normalisation turns into zeros: what torchvision pads its batches with
+(``torchvision/models/detection/transform.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Where a frame lies on a canvas. All sizes are (height, width) in pixels."""
+
+    frame: tuple[int, int]
+    canvas: tuple[int, int]
+    content: tuple[int, int]
+    """Size of the resized frame on the canvas."""
+
+    @classmethod
+    def fit(cls, frame: tuple[int, int], canvas: tuple[int, int]) -> Letterbox:
+        """The largest picture of the frame's aspect that fits."""
+        scale = min(canvas[0] / frame[0], canvas[1] / frame[1])
+        height, width = (
+            min(limit, max(1, round(side * scale))) for side, limit in zip(frame, canvas, strict=True)
+        )
+        return cls(frame, canvas, (height, width))
+
+    def place(self, frame: NDArray[np.uint8], canvas: NDArray[np.uint8], padding: Sequence[int]) -> None:
+        """Write the frame onto a canvas.
+
+        Args:
+            frame: uint8 BGR [h, w, 3].
+            canvas: uint8 BGR [H, W, 3], overwritten.
+            padding: colour of the padding, BGR, 0 to 255.
+        """
+        height, width = self.content
+        if self.content == self.frame:
+            canvas[:height, :width] = frame
+        else:
+            # Bilinear without antialiasing, as torchvision's detectors resize in training and evaluation.
+            canvas[:height, :width] = cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
+        canvas[height:] = padding
+        canvas[:height, width:] = padding
+
+    def boxes_to_frame(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes float32 [N, 4] in canvas pixels -> frame pixels; they may reach beyond the frame."""
+        (height, width), (content_height, content_width) = self.frame, self.content
+        x, y = width / content_width, height / content_height
+        return boxes * np.array([x, y, x, y], dtype=np.float32)
+
+    def map_to_frame(self, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Label map uint8 [H, W] of the canvas -> uint8 [h, w] of the frame, nearest neighbour."""
+        content = classes[: self.content[0], : self.content[1]]
+        if self.content == self.frame:
+            return np.ascontiguousarray(content)
+        height, width = self.frame
+        # INTER_NEAREST takes the top left neighbour; INTER_NEAREST_EXACT the nearest to the pixel's centre.
+        resized = cv2.resize(content, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+        return resized.astype(np.uint8, copy=False)

@@ -1,0 +1,152 @@
+"""Panoptic merging: instances and a semantic map into one map of segments.
+
+The heuristic of Panoptic FPN (Kirillov et al., 2019, section 3.3) as Detectron2 has it
+(``detectron2/modeling/meta_arch/panoptic_fpn.py``, ``combine_semantic_and_instance_outputs``), worked inside box
+crops: no plane of the frame's size is made for any instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segopt.card import PasteRule
+from segopt.masks import paste_mask
+from segopt.results import BoolImage
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment of a panoptic map."""
+
+    id: int
+    """Its value in the segment map; 1 and up."""
+    category_id: int
+    is_thing: bool
+    score: float
+    """The detection's score for a thing; 1.0 for stuff."""
+    area: int
+    """Number of its pixels."""
+
+
+def merge_panoptic(
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    labels: NDArray[np.integer],
+    masks: NDArray[np.floating],
+    semantic: NDArray[np.uint8],
+    stuff_classes: Mapping[int, int],
+    *,
+    score_threshold: float = 0.5,
+    overlap_threshold: float = 0.5,
+    stuff_area: int = 4096,
+    paste: PasteRule = "detectron2",
+) -> tuple[NDArray[np.int32], list[Segment]]:
+    """Merge detections and a label map into a panoptic map.
+
+    Instances are taken by descending score (equal scores: in the order given). Those below ``score_threshold``
+    are left out, and so is one of whose mask more than ``overlap_threshold`` is already taken; the rest paint
+    their free pixels. Then each stuff category with at least ``stuff_area`` free pixels becomes one segment.
+    An instance that would own no pixel is no segment.
+
+    Args:
+        boxes: float32 [N, 4], x0, y0, x1, y1 in frame pixels.
+        scores: float32 [N].
+        labels: int [N], category ids of the things.
+        masks: float [N, M, M] (M is 28 in Mask R-CNN), mask probability inside the box.
+        semantic: uint8 [H, W] at the frame's resolution, index of each pixel's semantic class.
+        stuff_classes: semantic index -> category id. An index that is not in it is not stuff; indices of the
+            same category make one segment together.
+        score_threshold: lowest score of an instance.
+        overlap_threshold: largest taken share of a mask, 0 to 1.
+        stuff_area: smallest stuff segment, in pixels.
+        paste: how masks are laid onto pixels, see :func:`segopt.masks.paste_mask`.
+
+    Returns:
+        ``segment_map`` int32 [H, W], 0 where there is no segment, and the segments in the order of their ids.
+
+    Raises:
+        ValueError: arrays whose shapes do not fit each other.
+    """
+    _check_shapes(boxes, scores, labels, masks, semantic)
+    if not all(0 <= index < 256 for index in stuff_classes):
+        raise ValueError(f"stuff_classes has indices outside of 0..255: {sorted(stuff_classes)}")
+    height, width = semantic.shape
+    segment_map = np.zeros((height, width), dtype=np.int32)
+    free = np.ones((height, width), dtype=np.bool_)
+    segments: list[Segment] = []
+
+    for i in np.argsort(-scores, kind="stable"):
+        if not scores[i] >= score_threshold:
+            break
+        crop = paste_mask(masks[i], boxes[i], height, width, rule=paste)
+        area = crop.area
+        unclaimed = free[crop.window]
+        fresh = crop.mask & unclaimed
+        fresh_area = int(np.count_nonzero(fresh))
+        if fresh_area == 0 or (area - fresh_area) / area > overlap_threshold:
+            continue
+        segment = Segment(len(segments) + 1, int(labels[i]), True, float(scores[i]), fresh_area)
+        np.copyto(segment_map[crop.window], segment.id, where=fresh)
+        unclaimed ^= fresh
+        segments.append(segment)
+
+    segments.extend(_paint_stuff(segment_map, free, semantic, stuff_classes, stuff_area, len(segments) + 1))
+    return segment_map, segments
+
+
+def _paint_stuff(
+    segment_map: NDArray[np.int32],
+    free: BoolImage,
+    semantic: NDArray[np.uint8],
+    stuff_classes: Mapping[int, int],
+    stuff_area: int,
+    next_id: int,
+) -> Iterator[Segment]:
+    pixels = class_areas(semantic, free)
+    areas: dict[int, int] = {}
+    for index in sorted(stuff_classes):
+        category = stuff_classes[index]
+        areas[category] = areas.get(category, 0) + int(pixels[index])
+    ids: dict[int, int] = {}
+    for category, area in areas.items():
+        if area >= max(stuff_area, 1):
+            ids[category] = next_id + len(ids)
+            yield Segment(ids[category], category, False, 1.0, area)
+    if ids:
+        id_of_index = np.zeros(256, dtype=np.int32)
+        for index, category in stuff_classes.items():
+            id_of_index[index] = ids.get(category, 0)
+        np.copyto(segment_map, id_of_index[semantic], where=free)
+
+
+def class_areas(semantic: NDArray[np.uint8], where: BoolImage) -> NDArray[np.int64]:
+    """int64 [256]: number of pixels of each class in uint8 [H, W], counted where the bool [H, W] is True."""
+    areas = np.zeros(256, dtype=np.int64)
+    # OpenCV counts ten times as fast as np.bincount but in float32, which is exact up to 2**24 pixels.
+    rows = max(1, 2**24 // max(1, semantic.shape[1]))
+    for top in range(0, semantic.shape[0], rows):
+        block = slice(top, top + rows)
+        counts = cv2.calcHist([semantic[block]], [0], where[block].view(np.uint8), [256], [0, 256])
+        areas += counts.ravel().astype(np.int64)
+    return areas
+
+
+def _check_shapes(
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    labels: NDArray[np.integer],
+    masks: NDArray[np.floating],
+    semantic: NDArray[np.uint8],
+) -> None:
+    n = len(scores)
+    wanted = {"boxes": (n, 4), "scores": (n,), "labels": (n,), "masks": (n, *masks.shape[-2:])}
+    for (name, shape), array in zip(wanted.items(), (boxes, scores, labels, masks), strict=True):
+        if array.shape != shape:
+            raise ValueError(f"{name} has shape {array.shape}, and {n} scores want {shape}")
+    if semantic.ndim != 2 or semantic.dtype != np.uint8:
+        raise ValueError(f"semantic is {semantic.dtype} {semantic.shape}, and must be uint8 [H, W]")

@@ -1,0 +1,140 @@
+"""Colours for classes and for the objects of one class.
+
+Both pick by the same rule: of a fixed set of candidates take the one that lies farthest, in CIELAB, from every
+colour taken before. So colours are distinct, the same in each run, and the first m of n colours are the m colours.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Color = tuple[int, int, int]
+"""RGB, 0 to 255."""
+
+_FIRST: Color = (66, 133, 244)
+_SHADES = 48
+_LINE_LUMA = 135.0
+# Lightness and chroma of the candidates: light enough to show on a dark frame, dark enough not to bleach, and
+# with a hue. The whole gamut's farthest points would be its corners, among them pure blue and near black.
+_LIGHTNESS = (42.0, 82.0)
+_CHROMA = (34.0, 88.0)
+# How far in L, and in a and b, a shade may lie from its class's colour.
+_SHADE_RADIUS = (24.0, 18.0)
+
+
+def class_colors(n: int) -> tuple[Color, ...]:
+    """Distinct colours for ``n`` classes.
+
+    Args:
+        n: how many, 0 or more. After 1791 they repeat.
+
+    Returns:
+        n RGB triples. ``class_colors(m) == class_colors(n)[:m]`` for m <= n.
+
+    Raises:
+        ValueError: n is negative.
+    """
+    if n < 0:
+        raise ValueError(f"n is {n}; it must be 0 or more")
+    if n == 0:
+        return ()
+    order = _class_order(64 if n <= 64 else 4096)
+    return tuple(order[i % len(order)] for i in range(n))
+
+
+def instance_color(base: Color, k: int) -> Color:
+    """Shade of a class's colour for its ``k``-th object.
+
+    The idea is that of panopticapi's ``IdGenerator``: objects of one class look akin, yet each has its own colour.
+    Here the shades are not random, so that a picture drawn twice is the same picture.
+
+    Args:
+        base: RGB of the class.
+        k: 0 gives ``base`` itself; after 48 objects the shades repeat.
+    """
+    shades = _shades((int(base[0]), int(base[1]), int(base[2])))
+    return shades[k % len(shades)]
+
+
+def text_color(background: Color) -> Color:
+    """White or near black, RGB: the one that is easier to read on ``background`` (RGB).
+
+    Contrast is that of WCAG 2 (relative luminance), white where the two are near.
+    """
+    channels = np.asarray(background, dtype=np.float64) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ (0.2126, 0.7152, 0.0722))
+    white, black = 1.05 / (luminance + 0.05), (luminance + 0.05) / 0.058
+    return (255, 255, 255) if white * 1.6 >= black else (24, 24, 24)
+
+
+def line_color(color: Color) -> Color:
+    """A colour for thin lines: itself, or lightened where it would be lost on a dark frame (COCO's truck, 0 0 70).
+
+    RGB in and out.
+    """
+    red, green, blue = color
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    lift = max(0.0, (_LINE_LUMA - luma) / (255 - luma)) if luma < 255 else 0.0
+    red, green, blue = (round(channel + lift * (255 - channel)) for channel in color)
+    return red, green, blue
+
+
+@cache
+def _class_order(count: int) -> tuple[Color, ...]:
+    levels = np.linspace(20, 255, 16).astype(np.uint8)
+    grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
+    lab = _to_lab(grid)
+    chroma = np.hypot(lab[:, 1], lab[:, 2])
+    good = (
+        (lab[:, 0] >= _LIGHTNESS[0])
+        & (lab[:, 0] <= _LIGHTNESS[1])
+        & (chroma >= _CHROMA[0])
+        & (chroma <= _CHROMA[1])
+    )
+    return _farthest_first(np.vstack([np.array([_FIRST], dtype=np.uint8), grid[good]]), count)
+
+
+@cache
+def _shades(base: Color) -> tuple[Color, ...]:
+    first = np.array([base], dtype=np.uint8)
+    lightness, a, b = _to_lab(first)[0]
+    # The window is shifted, not cut, where it would leave the range: a dark class gets lighter shades.
+    low = min(max(lightness - _SHADE_RADIUS[0], 25.0), 88.0 - 2 * _SHADE_RADIUS[0])
+    high = max(low + 2 * _SHADE_RADIUS[0], lightness)
+    steps = np.linspace(-_SHADE_RADIUS[1], _SHADE_RADIUS[1], 9)
+    grid = np.stack(np.meshgrid(np.linspace(low, high, 9), a + steps, b + steps, indexing="ij"), axis=-1)
+    candidates = _to_rgb(grid.reshape(-1, 3).astype(np.float32))
+    return _farthest_first(np.vstack([first, candidates]), _SHADES)
+
+
+def _farthest_first(candidates: NDArray[np.uint8], count: int) -> tuple[Color, ...]:
+    """Up to ``count`` distinct rows of ``candidates`` (RGB), the first row first."""
+    lab = _to_lab(candidates)
+    distance = np.full(len(lab), np.inf, dtype=np.float32)
+    chosen: list[Color] = []
+    index = 0
+    while len(chosen) < count:
+        red, green, blue = candidates[index].tolist()
+        chosen.append((red, green, blue))
+        np.minimum(distance, np.linalg.norm(lab - lab[index], axis=1), out=distance)
+        index = int(distance.argmax())
+        if distance[index] == 0:
+            break
+    return tuple(chosen)
+
+
+def _to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """RGB uint8 [N, 3] to CIELAB float32 [N, 3], L 0 to 100."""
+    pixels = (rgb.astype(np.float32) / 255)[None]
+    lab: NDArray[np.float32] = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2Lab)[0], dtype=np.float32)
+    return lab
+
+
+def _to_rgb(lab: NDArray[np.float32]) -> NDArray[np.uint8]:
+    rgb = cv2.cvtColor(lab[None], cv2.COLOR_Lab2RGB)[0]
+    return np.asarray(np.rint(np.clip(rgb, 0, 1) * 255), dtype=np.uint8)

@@ -1,0 +1,166 @@
+"""Looks into one package or driver; ``segopt.doctor`` runs each probe as a process of its own.
+
+A package whose native library is broken may raise, hang or kill the interpreter ("Illegal instruction" of a NumPy
+built for another CPU), and a doctor must outlive that. So this file is also a script, ``python probes.py NAME``,
+that prints one JSON object; it imports nothing of segopt and only the package that it was asked for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Facts = dict[str, Any]
+
+
+def numpy() -> Facts:
+    """Version."""
+    import numpy
+
+    return {"version": numpy.__version__}
+
+
+def opencv() -> Facts:
+    """Version, and the lines of its build that decide on windows and cameras."""
+    import cv2
+
+    lines = (line.strip().partition(":") for line in cv2.getBuildInformation().splitlines())
+    build = {key.strip(): value.strip() for key, _, value in lines if value.strip()}
+    return {
+        "version": cv2.__version__,
+        "gui": build.get("GUI", "NONE"),
+        "gstreamer": build.get("GStreamer", "NO"),
+        "ffmpeg": build.get("FFMPEG", "NO"),
+    }
+
+
+def pyav() -> Facts:
+    """Version, FFmpeg's libraries, and which H.264 encoders are compiled in."""
+    import av
+
+    encoders = []
+    for name in ("libx264", "h264_nvenc", "libopenh264"):
+        try:
+            av.Codec(name, "w")
+        except ValueError:  # av.codec.codec.UnknownCodecError is one.
+            continue
+        encoders.append(name)
+    avcodec = av.library_versions["libavcodec"]
+    return {"version": av.__version__, "encoders": encoders, "avcodec": ".".join(map(str, avcodec))}
+
+
+def onnxruntime() -> Facts:
+    """Version and execution providers that were compiled in."""
+    import onnxruntime
+
+    return {"version": onnxruntime.__version__, "providers": list(onnxruntime.get_available_providers())}
+
+
+def tensorrt(module: str = "tensorrt") -> Facts:
+    """Version of one flavour of TensorRT, and whether its builder is there."""
+    package = importlib.import_module(module)
+    return {"version": str(package.__version__), "builder": hasattr(package, "Builder")}
+
+
+def tensorrt_lean() -> Facts:
+    """As :func:`tensorrt`."""
+    return tensorrt("tensorrt_lean")
+
+
+def tensorrt_rtx() -> Facts:
+    """As :func:`tensorrt`."""
+    return tensorrt("tensorrt_rtx")
+
+
+def cuda_bindings() -> Facts:
+    """Version of cuda-bindings; its driver module must load."""
+    import cuda.bindings
+    from cuda.bindings import driver, runtime
+
+    version = getattr(cuda.bindings, "__version__", "")
+    return {"version": version, "cuda": getattr(driver, "CUDA_VERSION", getattr(runtime, "CUDART_VERSION", 0))}
+
+
+def gpu() -> Facts:
+    """Driver and GPUs through ``libcuda.so.1``, which every NVIDIA driver installs; no package is needed.
+
+    Functions and attribute numbers are those of cuda.h.
+    """
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return {"driver": _driver_version(), "cuda": 0, "gpus": [], "error": "libcuda.so.1 is not installed"}
+    if code := cuda.cuInit(0):
+        return {"driver": _driver_version(), "cuda": 0, "gpus": [], "error": f"cuInit says {_error(cuda, code)}"}
+    number = ctypes.c_int()
+    cuda.cuDriverGetVersion(ctypes.byref(number))
+    cuda_version = number.value
+    cuda.cuDeviceGetCount(ctypes.byref(number))
+    gpus = []
+    for ordinal in range(number.value):
+        device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+        name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
+        cuda.cuDeviceGet(ctypes.byref(device), ordinal)
+        cuda.cuDeviceGetName(name, len(name), device)
+        cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device)
+        cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)
+        cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+        capability = f"{major.value}.{minor.value}"
+        gpus.append({"name": name.value.decode(), "capability": capability, "memory": memory.value})
+    return {"driver": _driver_version(), "cuda": cuda_version, "gpus": gpus, "error": ""}
+
+
+def _error(cuda: ctypes.CDLL, code: int) -> str:
+    text = ctypes.c_char_p()
+    cuda.cuGetErrorString(code, ctypes.byref(text))
+    return (text.value or b"an unknown error").decode()
+
+
+def _driver_version() -> str:
+    """The driver's own version (580.95.05) from NVML, or from /proc where NVML is missing (Jetson); or empty."""
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+        text = ctypes.create_string_buffer(96)
+        if nvml.nvmlInit_v2() == 0 and nvml.nvmlSystemGetDriverVersion(text, len(text)) == 0:
+            return text.value.decode()
+    except (OSError, AttributeError):
+        pass
+    try:
+        words = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8").splitlines()[0].split()
+    except (OSError, IndexError):
+        return ""
+    return next((word for word in words if word[:1].isdigit() and "." in word), "")
+
+
+PROBES: dict[str, Callable[[], Facts]] = {
+    "numpy": numpy,
+    "opencv": opencv,
+    "pyav": pyav,
+    "onnxruntime": onnxruntime,
+    "tensorrt": tensorrt,
+    "tensorrt_lean": tensorrt_lean,
+    "tensorrt_rtx": tensorrt_rtx,
+    "cuda_bindings": cuda_bindings,
+    "gpu": gpu,
+}
+
+
+def main(name: str) -> None:
+    """Print the facts of one probe, or ``{"broken": reason}``, as the last line of the output."""
+    try:
+        facts = PROBES[name]()
+    except BaseException as error:  # A module's import can raise anything, SystemExit included.
+        reason = next(iter(str(error).strip().splitlines()), "")
+        facts = {"broken": f"{type(error).__name__}: {reason}".rstrip(": ")}
+    print("\n" + json.dumps(facts), flush=True)
+
+
+if __name__ == "__main__":
+    # A script's own folder comes first on sys.path, where segopt's modules would pass for top-level ones.
+    sys.path.pop(0)
+    main(sys.argv[1])

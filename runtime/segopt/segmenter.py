@@ -1,0 +1,276 @@
+"""The segmenter: a loaded model that turns frames into results."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segopt.backends import Backend, Device, TensorSpec, open_backend
+from segopt.card import MODES, Card, Mode
+from segopt.decode import (
+    Outputs,
+    clip_boxes,
+    decode_converged,
+    decode_detections,
+    decode_semantic,
+)
+from segopt.errors import EngineError, SuppressionWarning, UsageError
+from segopt.letterbox import Letterbox
+from segopt.merge import merge_panoptic
+from segopt.onnx_metadata import read_card
+from segopt.results import Frame, InstanceResult, PanopticResult, Result, SemanticResult
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+def load(
+    path: str | os.PathLike[str],
+    device: Device = "auto",
+    score_threshold: float | None = None,
+    *,
+    mode: Mode | None = None,
+    overlap_threshold: float | None = None,
+    stuff_area: int | None = None,
+) -> Segmenter:
+    """Load a model that ``segopt export`` made.
+
+    Args:
+        path: the model file, ``NAME.onnx``.
+        device: ``auto`` takes a GPU where one works, ``cpu`` and ``cuda`` insist.
+        score_threshold: lowest score of a detection, 0 to 1; None takes the card's (0.5).
+        mode: the view to give; None takes the model's own. A panoptic model also has a ``semantic`` and an
+            ``instance`` view.
+        overlap_threshold: panoptic: largest taken share of an instance's mask; None takes the card's (0.5).
+        stuff_area: panoptic: smallest stuff segment, in pixels of the frame; None takes the card's (4096).
+
+    Raises:
+        CardError: the file is missing, broken, or was not made by segopt.
+        EngineError: the model does not load on this machine.
+        UsageError: a view that the model does not have, or a threshold out of range.
+    """
+    path = Path(path)
+    card = read_card(path)
+    view = _check_view(card, mode, path)
+    thresholds = Thresholds(
+        score=_fraction("score_threshold", score_threshold, card.score_threshold),
+        overlap=_fraction("overlap_threshold", overlap_threshold, card.overlap_threshold),
+        stuff_area=card.stuff_area if stuff_area is None else stuff_area,
+    )
+    backend = open_backend(path, device)
+    _check_contract(card, backend, path)
+    return Segmenter(card, backend, view, thresholds)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Limits that decoding and merging use."""
+
+    score: float
+    overlap: float
+    stuff_area: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Frames on the network's canvas."""
+
+    image: NDArray[np.uint8]
+    """uint8 BGR [B, H, W, 3]."""
+    letterboxes: tuple[Letterbox, ...]
+    """One for each frame; there may be fewer than B."""
+
+
+class Segmenter:
+    """A loaded model. Call it with frames; it is also a context manager that releases the model.
+
+    The three steps of a call, :meth:`prepare`, :meth:`infer` and :meth:`finish`, can be called from three
+    threads, so that they overlap on a video.
+    """
+
+    def __init__(self, card: Card, backend: Backend, mode: Mode, thresholds: Thresholds) -> None:
+        self.card = card
+        self.backend = backend
+        self.mode = mode
+        self.thresholds = thresholds
+        # Mean colour as BGR bytes: what normalisation turns into zeros.
+        self._padding = tuple(round(255 * mean) for mean in reversed(card.mean))
+        self._assemble = _ASSEMBLERS[mode]
+
+    @property
+    def batch(self) -> int:
+        """How many frames the model takes at once."""
+        return self.card.batch
+
+    @overload
+    def __call__(self, frames: Frame) -> Result: ...
+    @overload
+    def __call__(self, frames: Sequence[Frame]) -> list[Result]: ...
+    def __call__(self, frames: Frame | Sequence[Frame]) -> Result | list[Result]:
+        """Segment one frame or a list of frames.
+
+        Args:
+            frames: uint8 BGR [h, w, 3] as OpenCV reads it, of any size; or a list of such frames, whose sizes
+                may differ.
+
+        Returns:
+            One result, or a list of them in the frames' order.
+
+        Raises:
+            ValueError: an array that is no such frame.
+            EngineError: the runtime failed.
+        """
+        if isinstance(frames, np.ndarray):
+            return self([frames])[0]
+        results: list[Result] = []
+        for start in range(0, len(frames), self.batch):
+            prepared = self.prepare(frames[start : start + self.batch])
+            results += self.finish(prepared, self.infer(prepared))
+        if not all(getattr(result, "converged", True) for result in results):
+            warnings.warn(
+                "the graph's suppression did not settle on a frame, so some boxes may be wrong; "
+                "export the model with more --suppression-steps",
+                SuppressionWarning,
+                stacklevel=2,
+            )
+        return results
+
+    def prepare(self, frames: Sequence[Frame]) -> Prepared:
+        """Letterbox up to :attr:`batch` frames, uint8 BGR [h, w, 3] each; unused slots are filled with padding.
+
+        Raises:
+            ValueError: too many frames, or an array that is no frame.
+        """
+        if not 0 < len(frames) <= self.batch:
+            raise ValueError(f"{len(frames)} frames for a model that takes 1 to {self.batch} at once")
+        image = np.empty((self.batch, *self.card.canvas, 3), dtype=np.uint8)
+        image[len(frames) :] = self._padding
+        letterboxes = []
+        for frame, slot in zip(frames, image, strict=False):
+            _check_frame(frame)
+            letterbox = Letterbox.fit(frame.shape[:2], self.card.canvas)
+            letterbox.place(frame, slot, self._padding)
+            letterboxes.append(letterbox)
+        return Prepared(image, tuple(letterboxes))
+
+    def infer(self, prepared: Prepared) -> Outputs:
+        """Run the network on prepared frames; its output tensors by name."""
+        return self.backend.infer({"image": prepared.image})
+
+    def finish(self, prepared: Prepared, outputs: Outputs) -> list[Result]:
+        """Decode and merge: one result for each prepared frame, at the frame's own resolution."""
+        return [self._assemble(self, outputs, i, box) for i, box in enumerate(prepared.letterboxes)]
+
+    def close(self) -> None:
+        """Release the model."""
+        self.backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _semantic(self, outputs: Outputs, i: int, letterbox: Letterbox) -> SemanticResult:
+        return SemanticResult(decode_semantic(outputs, i, letterbox), self.card.categories["semantic"])
+
+    def _instance(self, outputs: Outputs, i: int, letterbox: Letterbox) -> InstanceResult:
+        found = decode_detections(outputs, i, letterbox, self.thresholds.score)
+        return InstanceResult(
+            boxes=clip_boxes(found.boxes, *letterbox.frame),
+            scores=found.scores,
+            labels=found.labels,
+            crops=found.paste(letterbox.frame, self.card.mask_paste),
+            size=letterbox.frame,
+            categories=self.card.categories["instance"],
+            converged=decode_converged(outputs, i),
+        )
+
+    def _panoptic(self, outputs: Outputs, i: int, letterbox: Letterbox) -> PanopticResult:
+        found = decode_detections(outputs, i, letterbox, self.thresholds.score)
+        segment_map, segments = merge_panoptic(
+            found.boxes,
+            found.scores,
+            found.labels,
+            found.masks,
+            decode_semantic(outputs, i, letterbox),
+            self.card.stuff_classes,
+            score_threshold=self.thresholds.score,
+            overlap_threshold=self.thresholds.overlap,
+            stuff_area=self.thresholds.stuff_area,
+            paste=self.card.mask_paste,
+        )
+        return PanopticResult(
+            segment_map, tuple(segments), self.card.categories["panoptic"], decode_converged(outputs, i)
+        )
+
+
+_ASSEMBLERS: dict[Mode, Callable[[Segmenter, Outputs, int, Letterbox], Result]] = {
+    "semantic": Segmenter._semantic,
+    "instance": Segmenter._instance,
+    "panoptic": Segmenter._panoptic,
+}
+
+
+def _check_frame(frame: Frame) -> None:
+    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        what = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
+        raise ValueError(f"a frame is uint8 [h, w, 3] in BGR order, as cv2.imread gives it; this is {what}")
+    if 0 in frame.shape:
+        raise ValueError(f"a frame has at least one pixel; this is {frame.shape}")
+
+
+def _check_view(card: Card, mode: Mode | None, path: Path) -> Mode:
+    if mode is None:
+        return card.mode
+    if mode not in MODES:
+        raise UsageError(f"mode {mode!r} is unknown; it is one of {', '.join(MODES)}")
+    if mode not in card.views:
+        raise UsageError(f"{path}: a {card.mode} model has no {mode} view; it has {', '.join(card.views)}")
+    return mode
+
+
+def _fraction(name: str, value: float | None, default: float) -> float:
+    if value is None:
+        return default
+    if not 0 <= value <= 1:
+        raise UsageError(f"{name} is {value}, and must be from 0 to 1")
+    return value
+
+
+def expected_tensors(card: Card) -> tuple[dict[str, TensorSpec], dict[str, TensorSpec]]:
+    """Inputs and outputs that a model with this card must have: the contract between graph and runtime."""
+    b, (h, w), n = card.batch, card.canvas, card.max_detections
+    uint8, int32, float32 = np.dtype(np.uint8), np.dtype(np.int32), np.dtype(np.float32)
+    inputs = {"image": TensorSpec(uint8, (b, h, w, 3))}
+    semantic = {"semantic": TensorSpec(uint8, (b, h, w))}
+    instance = {
+        "boxes": TensorSpec(float32, (b, n, 4)),
+        "scores": TensorSpec(float32, (b, n)),
+        "labels": TensorSpec(int32, (b, n)),
+        "masks": TensorSpec(float32, (b, n, 28, 28)),
+        "converged": TensorSpec(int32, (b,)),
+    }
+    outputs = {"semantic": semantic, "instance": instance, "panoptic": {**semantic, **instance}}
+    return inputs, outputs[card.mode]
+
+
+def _check_contract(card: Card, backend: Backend, path: Path) -> None:
+    for wanted, found in zip(expected_tensors(card), (backend.inputs, backend.outputs), strict=True):
+        for name, spec in wanted.items():
+            if found.get(name) != spec:
+                has = found.get(name)
+                raise EngineError(
+                    f"{path}: its card promises {name} as {spec.dtype} {list(spec.shape)}, the graph has "
+                    f"{f'{has.dtype} {list(has.shape)}' if has else 'none'}; export the model again"
+                )

@@ -1,0 +1,126 @@
+"""From what a user typed to a source."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import re
+from pathlib import Path
+
+import cv2
+
+from segopt.errors import SourceError, UsageError
+from segopt.sources.base import Source
+from segopt.sources.pictures import PICTURE_SUFFIXES, PictureSource, natural_key
+
+# fmt: off
+_VIDEO_SUFFIXES = frozenset({
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".wmv", ".flv",
+    ".3gp", ".ogv", ".mjpeg", ".h264", ".h265", ".gif",
+})
+# fmt: on
+_URL = re.compile(r"^[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_DEVICE = re.compile(r"^(?:/dev/video)?(\d{1,3})$")
+
+
+def open_source(spec: str, *, stride: int = 1, max_frames: int | None = None, timeout: float = 10.0) -> Source:
+    """Open a picture, folder, glob, video file, camera, URL or GStreamer pipeline.
+
+    Args:
+        spec: ``street.jpg``, ``pictures/``, ``'pictures/*.png'``, ``drive.mp4``, ``0`` (camera index),
+            ``rtsp://host/path``, ``https://host/file.mp4``, ``'v4l2src ! videoconvert ! appsink'``.
+        stride: take each ``stride``-th frame, from the first.
+        max_frames: stop after so many frames were given.
+        timeout: seconds that a network source may take to open, or between packets.
+
+    Raises:
+        SourceError: it does not exist, is empty, or is neither a picture nor a video.
+        UsageError: ``stride`` or ``max_frames`` is below 1.
+    """
+    for name, value in (("--stride", stride), ("--max-frames", max_frames)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} {value}: must be 1 or more")
+    if " ! " in spec:
+        from segopt.sources.capture import CaptureSource
+
+        return CaptureSource(spec, stride=stride, max_frames=max_frames)
+    if _URL.match(spec) and not spec.lower().startswith("file://"):
+        from segopt.sources.video import VideoSource
+
+        return VideoSource(spec, stride=stride, max_frames=max_frames, timeout=timeout)
+    if device := _DEVICE.match(spec):
+        from segopt.sources.capture import CaptureSource
+
+        return CaptureSource(int(device[1]), stride=stride, max_frames=max_frames)
+    return _open_path(spec.removeprefix("file://"), stride, max_frames)
+
+
+def _open_path(spec: str, stride: int, max_frames: int | None) -> Source:
+    if not spec:
+        raise SourceError("the source is empty; name a picture, folder, video, camera index or URL")
+    path = Path(spec).expanduser()
+    try:
+        exists, folder = path.exists(), path.is_dir()
+    except OSError as error:
+        raise SourceError(f"{spec}: cannot be read ({error.strerror}); check the name and your rights") from None
+    if not exists:
+        if glob.has_magic(spec):
+            return _open_glob(spec, stride, max_frames)
+        raise SourceError(f"{spec}: does not exist; {_near_names(path)}")
+    if folder:
+        return _open_folder(path, stride, max_frames)
+    return _open_file(path, stride, max_frames)
+
+
+def _open_file(path: Path, stride: int, max_frames: int | None) -> Source:
+    if path.is_file() and path.stat().st_size == 0:
+        raise SourceError(f"{path}: the file is empty; copy it again")
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        return PictureSource(path.stem, [path], stride=stride, max_frames=max_frames)
+    if path.suffix.lower() not in _VIDEO_SUFFIXES and path.is_file() and cv2.haveImageReader(str(path)):
+        return PictureSource(path.stem, [path], stride=stride, max_frames=max_frames)
+    from segopt.sources.video import VideoSource
+
+    return VideoSource(str(path), stride=stride, max_frames=max_frames)
+
+
+def _open_folder(folder: Path, stride: int, max_frames: int | None) -> Source:
+    try:
+        files = sorted((p for p in folder.iterdir() if p.is_file()), key=natural_key)
+    except OSError as error:
+        raise SourceError(f"{folder}: cannot be listed ({error.strerror}); check your rights") from None
+    pictures = _pictures(files)
+    if not pictures:
+        videos = [p for p in files if p.suffix.lower() in _VIDEO_SUFFIXES]
+        mend = f"name one of its videos, as {videos[0]}" if videos else "give a folder of .jpg, .png or such files"
+        raise SourceError(f"{folder}: has no pictures in it; {mend}")
+    return PictureSource(folder.resolve().name or "root", pictures, stride=stride, max_frames=max_frames)
+
+
+def _open_glob(pattern: str, stride: int, max_frames: int | None) -> Source:
+    files = sorted((Path(p) for p in glob.glob(pattern, recursive=True) if Path(p).is_file()), key=natural_key)  # noqa: PTH207
+    if not files:
+        raise SourceError(f"{pattern}: matches no file; check the pattern, and quote it for the shell")
+    pictures = _pictures(files)
+    if pictures:
+        name = pictures[0].resolve().parent.name or "pictures"
+        return PictureSource(name, pictures, stride=stride, max_frames=max_frames)
+    if len(files) == 1:
+        return _open_file(files[0], stride, max_frames)
+    raise SourceError(f"{pattern}: matches {len(files)} files and no picture; name one video at a time")
+
+
+def _pictures(files: list[Path]) -> list[Path]:
+    return [p for p in files if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".")]
+
+
+def _near_names(path: Path) -> str:
+    parent = path.parent
+    if not parent.is_dir():
+        return f"there is no folder {parent}"
+    try:
+        names = [entry.name for entry in parent.iterdir()]
+    except OSError:
+        names = []
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
+    return f"did you mean {parent / near[0]}?" if near else "check the name"

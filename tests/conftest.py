@@ -1,0 +1,21 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+# importlib mode leaves sys.path alone; `import tiny` and `import clips` need this folder on it.
+sys.path.insert(0, str(Path(__file__).parent))
+
+import tiny
+
+
+@pytest.fixture
+def semantic_engine(tmp_path):
+    """Path of a semantic engine: class 1 where a pixel is bright, 48x64, batch 1."""
+    return tiny.semantic_engine(tmp_path / "semantic.onnx")
+
+
+@pytest.fixture
+def panoptic_engine(tmp_path):
+    """Path of a panoptic engine: bright pixels are sky, two objects at fixed places, 48x64, batch 1."""
+    return tiny.panoptic_engine(tmp_path / "panoptic.onnx")

@@ -1,0 +1,148 @@
+"""Real ONNX engines of a few nodes, with cards, for tests of the runtime.
+
+What they answer is known from their input: a pixel is class 1 where the mean of its channels is above 127, and
+objects stand where the caller puts them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from segopt.card import METADATA_KEY, Card, Category, WeightsOrigin
+
+CANVAS = (48, 64)
+
+SEMANTIC_CATEGORIES = (
+    Category(0, "dark", is_thing=False, color=(0, 0, 0)),
+    Category(1, "bright", is_thing=False, color=(255, 255, 0)),
+)
+THINGS = (
+    Category(1, "person", is_thing=True, color=(220, 20, 60)),
+    Category(3, "car", is_thing=True, color=(0, 0, 142)),
+)
+SKY = Category(200, "sky", is_thing=False, color=(70, 130, 180))
+
+Detection = tuple[tuple[float, float, float, float], float, int]
+"""Box in canvas pixels (x0, y0, x1, y1), score, label."""
+
+DETECTIONS: tuple[Detection, ...] = (((8, 8, 24, 40), 0.9, 1), ((32, 16, 56, 32), 0.8, 3), ((0, 0, 8, 8), 0.3, 1))
+
+
+def save(path: Path, card: Card, nodes, outputs, constants=()) -> Path:
+    """Write a model with input ``image`` that has this card inside; checked by onnx."""
+    height, width = card.canvas
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, [card.batch, height, width, 3])
+    graph = helper.make_graph(nodes, "tiny", [image], outputs, initializer=list(constants))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, {METADATA_KEY: card.to_json()})
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+    return path
+
+
+def semantic_engine(path: Path, *, canvas: tuple[int, int] = CANVAS, batch: int = 1) -> Path:
+    """An engine with the output ``semantic``."""
+    card = Card(
+        mode="semantic",
+        networks={"semantic": "tiny"},
+        canvas=canvas,
+        batch=batch,
+        precision="fp32",
+        categories={"semantic": SEMANTIC_CATEGORIES},
+        weights={"semantic": WeightsOrigin("none", "0" * 64)},
+    )
+    return save(path, card, *_semantic(canvas, batch))
+
+
+def instance_engine(
+    path: Path,
+    *,
+    detections: Sequence[Detection] = DETECTIONS,
+    slots: int = 4,
+    canvas: tuple[int, int] = CANVAS,
+    batch: int = 1,
+    converged: bool = True,
+) -> Path:
+    """An engine that finds the same objects in each picture; their masks fill their boxes."""
+    card = Card(
+        mode="instance",
+        networks={"instance": "tiny"},
+        canvas=canvas,
+        batch=batch,
+        precision="fp32",
+        categories={"instance": THINGS},
+        weights={"instance": WeightsOrigin("none", "0" * 64)},
+        max_detections=slots,
+    )
+    return save(path, card, *_instance(detections, slots, batch, converged))
+
+
+def panoptic_engine(
+    path: Path,
+    *,
+    detections: Sequence[Detection] = DETECTIONS,
+    slots: int = 4,
+    canvas: tuple[int, int] = CANVAS,
+    batch: int = 1,
+    converged: bool = True,
+    stuff_area: int = 64,
+) -> Path:
+    """Both of the above in one: what is bright and no object is sky."""
+    card = Card(
+        mode="panoptic",
+        networks={"semantic": "tiny", "instance": "tiny"},
+        canvas=canvas,
+        batch=batch,
+        precision="fp32",
+        categories={"panoptic": (*THINGS, SKY), "semantic": SEMANTIC_CATEGORIES, "instance": THINGS},
+        weights={branch: WeightsOrigin("none", "0" * 64) for branch in ("semantic", "instance")},
+        stuff_classes={1: SKY.id},
+        max_detections=slots,
+        stuff_area=stuff_area,
+    )
+    nodes, outputs, constants = _semantic(canvas, batch)
+    more_nodes, more_outputs, more_constants = _instance(detections, slots, batch, converged)
+    return save(path, card, nodes + more_nodes, outputs + more_outputs, constants + more_constants)
+
+
+def _semantic(canvas, batch):
+    nodes = [
+        helper.make_node("Cast", ["image"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["values", "channel_axis"], ["mean"], keepdims=0),
+        helper.make_node("Greater", ["mean", "middle"], ["bright"]),
+        helper.make_node("Cast", ["bright"], ["semantic"], to=TensorProto.UINT8),
+    ]
+    outputs = [helper.make_tensor_value_info("semantic", TensorProto.UINT8, [batch, *canvas])]
+    constants = [
+        numpy_helper.from_array(np.array([3], np.int64), "channel_axis"),
+        numpy_helper.from_array(np.array(127, np.float32), "middle"),
+    ]
+    return nodes, outputs, constants
+
+
+def _instance(detections, slots, batch, converged):
+    boxes = np.zeros((batch, slots, 4), np.float32)
+    scores = np.full((batch, slots), -1, np.float32)
+    labels = np.zeros((batch, slots), np.int32)
+    masks = np.zeros((batch, slots, 28, 28), np.float32)
+    for i, (box, score, label) in enumerate(sorted(detections, key=lambda detection: -detection[1])):
+        boxes[:, i], scores[:, i], labels[:, i], masks[:, i] = box, score, label, 1
+    values = {
+        "boxes": boxes,
+        "scores": scores,
+        "labels": labels,
+        "masks": masks,
+        "converged": np.full(batch, converged, np.int32),
+    }
+    nodes = [
+        helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value, f"{name}_value"))
+        for name, value in values.items()
+    ]
+    outputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in values.items()
+    ]
+    return nodes, outputs, []
