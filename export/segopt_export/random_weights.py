@@ -1,42 +1,37 @@
-"""Random weights that behave: activations of ordinary size, and many detections.
+"""Random weights that behave: activations of ordinary size, and many different detections.
 
 A freshly initialised network answers the same everywhere and detects nothing, so it can neither test the parts
-behind it nor load them as a trained one does. Here the normalisation statistics are taken from a seeded picture
-and the last layers are scaled until objects and classes vary over it.
+behind it nor load them as a trained one does. Here every layer is normalised by what it puts out for a seeded
+picture (data-dependent initialisation: Salimans and Kingma, "Weight Normalization", 2016, section 3), so that its
+answer varies over the picture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models.resnet import Bottleneck
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 _Norms = (nn.BatchNorm2d, FrozenBatchNorm2d)
+_Weighted = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
-@dataclass(frozen=True)
-class Spread:
-    """Wanted standard deviation of a last layer's output."""
-
-    layer: str
-    std: float
-
-
-SPREADS = (
-    Spread("rpn.head.cls_logits", 2.0),
-    Spread("rpn.head.bbox_pred", 0.2),
-    Spread("roi_heads.box_predictor.cls_score", 2.0),
-    Spread("roi_heads.box_predictor.bbox_pred", 0.5),
-    Spread("roi_heads.mask_predictor.mask_fcn_logits", 2.0),
-    Spread("classifier.4", 2.0),
-    Spread("classifier.high_classifier", 2.0),
-    Spread("classifier.low_classifier", 1.0),
-)
+SPREADS = {
+    "rpn.head.cls_logits": 2.0,
+    "rpn.head.bbox_pred": 0.2,
+    "roi_heads.box_predictor.cls_score": 1.2,
+    "roi_heads.box_predictor.bbox_pred": 0.5,
+    "roi_heads.mask_predictor.mask_fcn_logits": 2.0,
+    "classifier.4": 2.0,
+    "classifier.low_classifier": 1.4,
+    "classifier.high_classifier": 1.4,
+}
+"""Standard deviation of the last layers' outputs, by name; that of every other layer is 1."""
 
 
 def enliven(model: nn.Module, *, seed: int = 0, size: tuple[int, int] = (256, 320)) -> None:
@@ -53,23 +48,30 @@ def enliven(model: nn.Module, *, seed: int = 0, size: tuple[int, int] = (256, 32
     for module in model.modules():
         _initialise(module, generator)
     picture = random_picture(size, generator=generator)
-    layers = dict(model.named_modules())
     hooks = [
-        norm.register_forward_pre_hook(_take_statistics) for norm in layers.values() if isinstance(norm, _Norms)
-    ]
-    hooks += [
-        layers[spread.layer].register_forward_hook(_scale_output(spread.std))
-        for spread in SPREADS
-        if spread.layer in layers
+        module.register_forward_pre_hook(_take_statistics)
+        if isinstance(module, _Norms)
+        else module.register_forward_hook(_normalise(SPREADS.get(name, 1.0)))
+        for name, module in model.named_modules()
+        if isinstance(module, _Norms) or (isinstance(module, _Weighted) and module.bias is not None)
     ]
     model.eval()
     try:
         with torch.no_grad():
-            # Detectors take a list of pictures, semantic networks a normalised batch.
-            model([picture]) if hasattr(model, "roi_heads") else model((picture[None] - 0.45) / 0.22)
+            _run(model, picture)
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _run(model: Any, picture: Tensor) -> None:
+    if hasattr(model, "roi_heads"):
+        sizes = model.transform.min_size, model.transform.max_size
+        model.transform.min_size, model.transform.max_size = (min(picture.shape[1:]),), max(picture.shape[1:])
+        model([picture])
+        model.transform.min_size, model.transform.max_size = sizes
+    else:
+        model((picture[None] - 0.45) / 0.22)
 
 
 def random_picture(size: tuple[int, int], *, generator: torch.Generator) -> Tensor:
@@ -82,10 +84,13 @@ def random_picture(size: tuple[int, int], *, generator: torch.Generator) -> Tens
 
 
 def _initialise(module: nn.Module, generator: torch.Generator) -> None:
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+    if isinstance(module, _Weighted):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    if isinstance(module, Bottleneck):
+        # Full residual branches make a random ResNet chaotic: rounding errors of the input grew a thousandfold.
+        nn.init.constant_(module.bn3.weight, 0.3)
 
 
 def _take_statistics(norm: Any, inputs: tuple[Tensor, ...]) -> None:
@@ -96,10 +101,16 @@ def _take_statistics(norm: Any, inputs: tuple[Tensor, ...]) -> None:
         norm.running_var.copy_(batch.var(dim=1) + 1e-3)
 
 
-def _scale_output(std: float) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+def _normalise(std: float) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
     def hook(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:  # noqa: ARG001
-        factor = std / output.std().clamp(min=1e-6)
-        layer.weight.mul_(factor)
-        return output * factor
+        by_channel = output.transpose(0, 1).flatten(1)
+        mean = by_channel.mean(dim=1)
+        factor = std / by_channel.std(dim=1).clamp(min=1e-6) if by_channel.shape[1] > 1 else torch.ones_like(mean)
+        # Weights of a deconvolution have their output channels second.
+        out_axis = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
+        layer.weight.mul_(factor.reshape([-1 if i == out_axis else 1 for i in range(layer.weight.ndim)]))
+        layer.bias.copy_((layer.bias - mean) * factor)
+        shape = (1, -1) + (1,) * (output.ndim - 2)
+        return (output - mean.reshape(shape)) * factor.reshape(shape)
 
     return hook

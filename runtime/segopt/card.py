@@ -10,7 +10,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from segopt.errors import CardError
 
@@ -19,6 +19,8 @@ METADATA_KEY = "segopt.card"
 
 Mode = Literal["semantic", "instance", "panoptic"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+
+_T = TypeVar("_T")
 
 PasteRule = Literal["torchvision", "detectron2"]
 """How a 28x28 mask is laid onto pixels; see :mod:`segopt.masks`."""
@@ -97,32 +99,102 @@ class Card:
         try:
             data = json.loads(text)
             schema = data["schema"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise CardError(f"{source}: its segopt card is damaged; export the model again") from None
         if schema != SCHEMA:
             raise CardError(
-                f"{source}: its card has schema {schema!r} and this segopt reads {SCHEMA}; "
+                f"{source}: its card has schema {str(schema)[:20]!r} and this segopt reads {SCHEMA}; "
                 "export the model again, or install the segopt that made it (`versions` in the card)"
             )
         try:
             return _card_from(data)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise CardError(f"{source}: its segopt card is damaged ({error}); export the model again") from None
+        except KeyError as error:
+            what = f"it has no {error.args[0]!r}"
+        except (ValueError, TypeError, AttributeError) as error:
+            what = " ".join(str(error).split())[:200]
+        raise CardError(f"{source}: its segopt card is damaged ({what}); export the model again")
 
 
-def _card_from(data: dict[str, Any]) -> Card:
-    known = {f.name for f in dataclasses.fields(Card)}
-    values = {name: value for name, value in data.items() if name in known}
-    height, width = values["canvas"]
-    values["canvas"] = (int(height), int(width))
-    if values["mode"] not in MODES:
-        raise ValueError(f"mode {values['mode']!r}")
-    values["categories"] = {
-        view: tuple(Category(**{**entry, "color": tuple(entry["color"])}) for entry in entries)
-        for view, entries in values["categories"].items()
-    }
-    values["weights"] = {branch: WeightsOrigin(**origin) for branch, origin in values["weights"].items()}
-    values["stuff_classes"] = {int(index): int(cid) for index, cid in values["stuff_classes"].items()}
-    values["mean"] = tuple(values["mean"])
-    values["std"] = tuple(values["std"])
-    return Card(**values)
+def _card_from(data: Mapping[str, Any]) -> Card:
+    """Build a card from JSON, believing nothing: the file may be damaged or made by others."""
+    height, width = data["canvas"]
+    card = Card(
+        mode=_one_of(MODES, data["mode"], "mode"),
+        networks=_texts(data["networks"], "networks"),
+        canvas=(_whole(height, 1, "canvas height"), _whole(width, 1, "canvas width")),
+        batch=_whole(data["batch"], 1, "batch"),
+        precision=_text(data["precision"], "precision"),
+        categories={
+            _one_of(MODES, view, "view"): tuple(_category(entry) for entry in entries)
+            for view, entries in data["categories"].items()
+        },
+        weights={
+            _text(branch, "branch"): WeightsOrigin(
+                _text(origin["name"], "name"), _text(origin["sha256"], "sha256")
+            )
+            for branch, origin in data["weights"].items()
+        },
+        stuff_classes={
+            _whole(int(index), 0, "stuff index", 255): _whole(category, 0, "stuff category")
+            for index, category in data["stuff_classes"].items()
+        },
+        max_detections=_whole(data["max_detections"], 0, "max_detections"),
+        mask_paste=_one_of(get_args(PasteRule), data["mask_paste"], "mask_paste"),
+        mean=_rgb_fractions(data["mean"], "mean"),
+        std=_rgb_fractions(data["std"], "std"),
+        score_threshold=_fraction(data["score_threshold"], "score_threshold"),
+        overlap_threshold=_fraction(data["overlap_threshold"], "overlap_threshold"),
+        stuff_area=_whole(data["stuff_area"], 0, "stuff_area"),
+        versions=_texts(data["versions"], "versions"),
+    )
+    missing = {card.mode, *(("semantic", "instance") if card.mode == "panoptic" else ())} - set(card.categories)
+    if missing:
+        raise ValueError(f"it has no {', '.join(sorted(missing))} classes")
+    return card
+
+
+def _category(entry: Mapping[str, Any]) -> Category:
+    red, green, blue = (_whole(level, 0, "colour", 255) for level in entry["color"])
+    if not isinstance(entry["is_thing"], bool):
+        raise ValueError(f"is_thing {entry['is_thing']!r}")
+    return Category(
+        _whole(entry["id"], 0, "class id"),
+        _text(entry["name"], "class name"),
+        entry["is_thing"],
+        (red, green, blue),
+    )
+
+
+def _one_of(choices: tuple[_T, ...], value: Any, what: str) -> _T:
+    for choice in choices:
+        if choice == value:
+            return choice
+    raise ValueError(f"{what} {value!r}")
+
+
+def _whole(value: Any, low: int, what: str, high: int = 2**31 - 1) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"{what} {value!r}")
+    return value
+
+
+def _fraction(value: Any, what: str) -> float:
+    if type(value) not in (int, float) or not 0 <= value <= 1:
+        raise ValueError(f"{what} {value!r}")
+    return float(value)
+
+
+def _rgb_fractions(values: Any, what: str) -> tuple[float, float, float]:
+    red, green, blue = (_fraction(value, what) for value in values)
+    return red, green, blue
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{what} {value!r}")
+    value.encode()  # JSON can hold half of a surrogate pair, which no terminal or file takes.
+    return value
+
+
+def _texts(values: Mapping[str, Any], what: str) -> dict[str, str]:
+    return {_text(name, what): _text(value, what) for name, value in values.items()}

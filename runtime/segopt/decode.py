@@ -48,19 +48,19 @@ def decode_detections(outputs: Outputs, i: int, letterbox: Letterbox, score_thre
     # Unused slots carry negative scores, so a threshold of 0 takes exactly the detections.
     used = np.flatnonzero(scores >= max(score_threshold, 0.0))
     boxes = letterbox.boxes_to_frame(np.asarray(outputs["boxes"][i][used], dtype=np.float32))
-    if not (np.isfinite(scores).all() and np.isfinite(boxes).all()):
+    masks = np.asarray(outputs["masks"][i][used], dtype=np.float32)
+    if not all(np.isfinite(numbers).all() for numbers in (scores, boxes, masks)):
         raise EngineError(
             "the engine gave numbers that are not finite; its precision is too low for this network: "
             "build it again in FP32"
         )
     height, width = letterbox.frame
     on_frame = (boxes[:, 0] < width) & (boxes[:, 1] < height)
-    used, boxes = used[on_frame], boxes[on_frame]
     return Detections(
-        boxes=boxes,
-        scores=scores[used],
-        labels=np.asarray(outputs["labels"][i][used], dtype=np.int32),
-        masks=np.asarray(outputs["masks"][i][used], dtype=np.float32),
+        boxes=boxes[on_frame],
+        scores=scores[used[on_frame]],
+        labels=np.asarray(outputs["labels"][i][used[on_frame]], dtype=np.int32),
+        masks=masks[on_frame],
     )
 
 

@@ -3,6 +3,10 @@
 Bilinear interpolation with zeros outside is a product of three matrices: each row (column) of the crop is a
 weighted sum of two mask rows (columns), and the weights are the hat function of the distance. Only the box's own
 pixels are computed, whatever the frame's size.
+
+The products are cut into blocks. A strip of pixels between two columns of cells needs only the cells near it,
+which is a third of the work. And a block stays below the size from which OpenBLAS starts threads: they fight with
+the network's own for the cores, and 100 masks took 660 ms with them in place of 4.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segopt.card import PasteRule
-from segopt.results import MaskCrop
+from segopt.results import BoolImage, MaskCrop
 
 Floats = NDArray[np.float32]
 Axis = tuple[int, Floats]
@@ -54,8 +58,35 @@ def paste_mask(
     if rows.size == 0 or columns.size == 0:
         return MaskCrop(0, 0, np.zeros((0, 0), dtype=np.bool_))
     cells = np.asarray(mask, dtype=np.float32)
-    probability = _hat(rows, size) @ cells @ _hat(columns, size).T
-    return MaskCrop(left, top, probability >= np.float32(threshold))
+    return MaskCrop(left, top, _reaches(np.float32(threshold), cells, rows, columns))
+
+
+_STRIP = 7
+"""Columns of cells between which a strip of pixels lies."""
+_BLOCK = 2**18
+"""Multiplications in one product; more of them and OpenBLAS (interface/gemm.c) starts threads."""
+
+
+def _reaches(threshold: np.float32, mask: Floats, rows: Floats, columns: Floats) -> BoolImage:
+    """bool [h, w]: where the mask [M, M], interpolated at h by w positions in cells, is at least the threshold."""
+    size = len(mask)
+    down, across = _hat(rows, size), np.ascontiguousarray(_hat(columns, size).T)
+    # A strip holds the pixels from one of its cells on and before the next strip's first cell.
+    firsts = range(0, size, _STRIP)
+    edges = [0, *np.searchsorted(columns, firsts[1:]).tolist(), len(columns)]
+    strips = list(zip(firsts, edges, edges[1:], strict=False))
+    widest = max(end - start for _, start, end in strips)
+    band = max(1, _BLOCK // max(size * size, widest * (_STRIP + 1)))
+    inside = np.empty((len(rows), len(columns)), dtype=np.bool_)
+    for top in range(0, len(rows), band):
+        lines = slice(top, top + band)
+        stretched = down[lines] @ mask
+        values = np.empty((len(stretched), len(columns)), dtype=np.float32)
+        for first, start, end in strips:
+            cells = slice(first, first + _STRIP + 1)
+            np.matmul(stretched[:, cells], across[cells, start:end], out=values[:, start:end])
+        np.greater_equal(values, threshold, out=inside[lines])
+    return inside
 
 
 def _hat(positions: Floats, size: int) -> Floats:

@@ -75,38 +75,42 @@ def merge_panoptic(
     _check_shapes(boxes, scores, labels, masks, semantic)
     if not all(0 <= index < 256 for index in stuff_classes):
         raise ValueError(f"stuff_classes has indices outside of 0..255: {sorted(stuff_classes)}")
-    height, width = semantic.shape
-    segment_map = np.zeros((height, width), dtype=np.int32)
-    free = np.ones((height, width), dtype=np.bool_)
+    order = np.argsort(-scores, kind="stable")
+    order = order[scores[order] >= score_threshold]
+    # As few bytes a pixel as the ids need: the memory that is touched is most of the cost.
+    narrow = _narrowest_type(len(order) + len(stuff_classes))
+    segment_map = np.zeros(semantic.shape, dtype=narrow)
     segments: list[Segment] = []
-
-    for i in np.argsort(-scores, kind="stable"):
-        if not scores[i] >= score_threshold:
-            break
-        crop = paste_mask(masks[i], boxes[i], height, width, rule=paste)
+    for i in order:
+        crop = paste_mask(masks[i], boxes[i], *semantic.shape, rule=paste)
         area = crop.area
-        unclaimed = free[crop.window]
-        fresh = crop.mask & unclaimed
+        claimed = segment_map[crop.window]
+        fresh = crop.mask & (claimed == 0)
         fresh_area = int(np.count_nonzero(fresh))
         if fresh_area == 0 or (area - fresh_area) / area > overlap_threshold:
             continue
         segment = Segment(len(segments) + 1, int(labels[i]), True, float(scores[i]), fresh_area)
-        np.copyto(segment_map[crop.window], segment.id, where=fresh)
-        unclaimed ^= fresh
+        claimed += fresh * narrow(segment.id)
         segments.append(segment)
 
-    segments.extend(_paint_stuff(segment_map, free, semantic, stuff_classes, stuff_area, len(segments) + 1))
-    return segment_map, segments
+    segments += _paint_stuff(segment_map, semantic, stuff_classes, stuff_area, len(segments) + 1)
+    return segment_map.astype(np.int32), segments
+
+
+def _narrowest_type(highest: int) -> type[np.uint8 | np.uint16 | np.int32]:
+    if highest < 2**8:
+        return np.uint8
+    return np.uint16 if highest < 2**16 else np.int32
 
 
 def _paint_stuff(
-    segment_map: NDArray[np.int32],
-    free: BoolImage,
+    segment_map: NDArray[np.integer],
     semantic: NDArray[np.uint8],
     stuff_classes: Mapping[int, int],
     stuff_area: int,
     next_id: int,
 ) -> Iterator[Segment]:
+    free = segment_map == 0
     pixels = class_areas(semantic, free)
     areas: dict[int, int] = {}
     for index in sorted(stuff_classes):
@@ -118,10 +122,10 @@ def _paint_stuff(
             ids[category] = next_id + len(ids)
             yield Segment(ids[category], category, False, 1.0, area)
     if ids:
-        id_of_index = np.zeros(256, dtype=np.int32)
+        id_of_index = np.zeros(256, dtype=segment_map.dtype)
         for index, category in stuff_classes.items():
             id_of_index[index] = ids.get(category, 0)
-        np.copyto(segment_map, id_of_index[semantic], where=free)
+        cv2.copyTo(cv2.LUT(semantic, id_of_index), free.view(np.uint8), segment_map)
 
 
 def class_areas(semantic: NDArray[np.uint8], where: BoolImage) -> NDArray[np.int64]:
@@ -143,10 +147,14 @@ def _check_shapes(
     masks: NDArray[np.floating],
     semantic: NDArray[np.uint8],
 ) -> None:
+    if scores.ndim != 1:
+        raise ValueError(f"scores has shape {scores.shape}, and must be [N]")
+    if masks.ndim != 3 or masks.shape[1] != masks.shape[2]:
+        raise ValueError(f"masks has shape {masks.shape}, and must be [N, M, M]")
     n = len(scores)
-    wanted = {"boxes": (n, 4), "scores": (n,), "labels": (n,), "masks": (n, *masks.shape[-2:])}
-    for (name, shape), array in zip(wanted.items(), (boxes, scores, labels, masks), strict=True):
+    wanted = {"boxes": (n, 4), "labels": (n,), "masks": (n, *masks.shape[1:])}
+    for (name, shape), array in zip(wanted.items(), (boxes, labels, masks), strict=True):
         if array.shape != shape:
             raise ValueError(f"{name} has shape {array.shape}, and {n} scores want {shape}")
-    if semantic.ndim != 2 or semantic.dtype != np.uint8:
-        raise ValueError(f"semantic is {semantic.dtype} {semantic.shape}, and must be uint8 [H, W]")
+    if semantic.ndim != 2 or semantic.dtype != np.uint8 or semantic.size == 0:
+        raise ValueError(f"semantic is {semantic.dtype} {semantic.shape}, and must be uint8 [H, W] with pixels")

@@ -7,6 +7,7 @@ onnx/onnx.proto3) is walked field by field and everything but ``metadata_props``
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,8 +126,6 @@ def _string_pair(entry: bytes) -> tuple[str, str]:
 
 
 def _strings(message: bytes) -> Iterator[tuple[int, str]]:
-    import io
-
     stream = io.BytesIO(message)
     while stream.tell() < len(message):
         number, wire = _tag(stream)
@@ -137,9 +136,9 @@ def _strings(message: bytes) -> Iterator[tuple[int, str]]:
 
 def _read_sidecar(plan: Path) -> Card:
     sidecar = plan.with_name(plan.name + ".json")
-    if not plan.exists():
-        raise CardError(f"{plan}: no such file; build it from its ONNX file with `segopt build`")
     try:
+        if not plan.is_file():
+            raise CardError(f"{plan}: no such file; build it from its ONNX file with `segopt build`")
         text = sidecar.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise CardError(

@@ -63,7 +63,7 @@ def load(
     thresholds = Thresholds(
         score=_fraction("score_threshold", score_threshold, card.score_threshold),
         overlap=_fraction("overlap_threshold", overlap_threshold, card.overlap_threshold),
-        stuff_area=card.stuff_area if stuff_area is None else stuff_area,
+        stuff_area=_area("stuff_area", stuff_area, card.stuff_area),
     )
     backend = open_backend(path, device)
     _check_contract(card, backend, path)
@@ -245,6 +245,14 @@ def _fraction(name: str, value: float | None, default: float) -> float:
         return default
     if not 0 <= value <= 1:
         raise UsageError(f"{name} is {value}, and must be from 0 to 1")
+    return value
+
+
+def _area(name: str, value: int | None, default: int) -> int:
+    if value is None:
+        return default
+    if value < 0:
+        raise UsageError(f"{name} is {value}, and must be 0 or more pixels")
     return value
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from segopt.backends.base import Backend, TensorSpec
-from segopt.errors import EngineError
+from segopt.errors import EngineError, UsageError
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -18,7 +18,10 @@ def open_backend(path: Path, device: Device) -> Backend:
 
     Raises:
         EngineError: the file cannot be loaded on this machine.
+        UsageError: a device that there is none of.
     """
+    if device not in get_args(Device):
+        raise UsageError(f"device {device!r} is unknown; it is one of {', '.join(get_args(Device))}")
     if path.suffix == ".plan":
         raise EngineError(
             f"{path}: TensorRT plans cannot be run by this version of segopt; "

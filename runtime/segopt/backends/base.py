@@ -40,4 +40,4 @@ class Backend(Protocol):
         """
 
     def close(self) -> None:
-        """Release the model. Nothing may be called after it."""
+        """Release the model. Only ``close`` may be called after it."""

@@ -49,13 +49,15 @@ class OnnxRuntimeBackend:
                 f"{path}: ONNX Runtime could not start its CUDA provider (CUDA or cuDNN libraries do not load); "
                 "`segopt doctor` says what is missing, --device cpu runs without a GPU"
             )
-        self._session = session
+        self._session: Any = session
         self.name = f"ONNX Runtime {ort.__version__} ({'CUDA' if provider == _CUDA else 'CPU'})"
         self.inputs: Mapping[str, TensorSpec] = {node.name: _spec(node, path) for node in session.get_inputs()}
         self.outputs: Mapping[str, TensorSpec] = {node.name: _spec(node, path) for node in session.get_outputs()}
 
     def infer(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         """See :meth:`segopt.backends.Backend.infer`."""
+        if self._session is None:
+            raise EngineError(f"{self._path}: this model was closed; load it again")
         try:
             arrays = self._session.run(list(self.outputs), dict(inputs))
         except Exception as error:
@@ -64,7 +66,7 @@ class OnnxRuntimeBackend:
 
     def close(self) -> None:
         """See :meth:`segopt.backends.Backend.close`."""
-        del self._session
+        self._session = None
 
 
 def _import_onnxruntime() -> Any:

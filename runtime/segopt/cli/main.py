@@ -18,7 +18,6 @@ from segopt.version import __version__
 app = typer.Typer(
     name="segopt",
     help="Deploy torchvision segmentation networks on edge GPUs: export, run, inspect.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -52,7 +51,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        status = app(standalone_mode=False)
+        status = app(sys.argv[1:] or ["--help"], prog_name="segopt", standalone_mode=False)
     except typer.Abort:
         return 130
     except KeyboardInterrupt:
