@@ -88,7 +88,9 @@ def find_network(name: str, branch: Branch) -> Network:
     if name in names:
         return NETWORKS[name]
     if name in NETWORKS:
-        raise ExportError(f"{name} is an {NETWORKS[name].branch} network; {branch} ones are {', '.join(names)}")
+        raise ExportError(
+            f"{name} is for {NETWORKS[name].branch} segmentation; {branch} networks are {', '.join(names)}"
+        )
     close = get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
     raise ExportError(f"no {branch} network is called {name!r}; {hint}")

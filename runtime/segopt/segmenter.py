@@ -128,11 +128,10 @@ class Segmenter:
             ValueError: an array that is no such frame.
             EngineError: the runtime failed.
         """
-        if isinstance(frames, np.ndarray):
-            return self([frames])[0]
+        queue = [frames] if isinstance(frames, np.ndarray) else frames
         results: list[Result] = []
-        for start in range(0, len(frames), self.batch):
-            prepared = self.prepare(frames[start : start + self.batch])
+        for start in range(0, len(queue), self.batch):
+            prepared = self.prepare(queue[start : start + self.batch])
             results += self.finish(prepared, self.infer(prepared))
         if not all(getattr(result, "converged", True) for result in results):
             warnings.warn(
@@ -141,7 +140,7 @@ class Segmenter:
                 SuppressionWarning,
                 stacklevel=2,
             )
-        return results
+        return results[0] if isinstance(frames, np.ndarray) else results
 
     def prepare(self, frames: Sequence[Frame]) -> Prepared:
         """Letterbox up to :attr:`batch` frames, uint8 BGR [h, w, 3] each; unused slots are filled with padding.

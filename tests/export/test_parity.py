@@ -1,11 +1,11 @@
 """Every network of the table says what torchvision's own says: as an eager module and as an ONNX file."""
 
-import lively
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 
+import lively
 from segopt.masks import paste_mask
 from segopt_export.exporter import build_graph
 from segopt_export.graph import SegmentationGraph

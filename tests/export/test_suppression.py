@@ -119,7 +119,7 @@ def test_the_threshold_is_compared_as_torchvision_compares_it():
     assert float32_floor(0.5) == 0.5
 
 
-def test_onnx_runtime_gives_the_same(tmp_path):
+def test_onnx_runtime_gives_the_same():
     n, steps = 48, 6
 
     class Module(torch.nn.Module):

@@ -82,9 +82,7 @@ BOXES = {
     "whole pixels": lambda random: np.round(box_around(anywhere(random), random.integers(1, 60, 2) * 2)),
     "thin": lambda random: box_around(anywhere(random), random.permutation([1.5, 70])),
     "huge": lambda random: box_around(anywhere(random), random.uniform(300, 1500, 2)),
-    "at a corner": lambda random: box_around(
-        random, random.choice([0, 1], 2) * FRAME[::-1], random.uniform(4, 60, 2)
-    ),
+    "at a corner": lambda random: box_around(random.choice([0, 1], 2) * FRAME[::-1], random.uniform(4, 60, 2)),
     "across the left": lambda random: np.float32([-30, 20, random.uniform(0.1, 40), 60]),
     "across the top": lambda random: np.float32([20, -30, 60, random.uniform(0.1, 40)]),
     "across the right": lambda random: np.float32([FRAME[1] - random.uniform(0.1, 40), 20, FRAME[1] + 25, 60]),

@@ -15,7 +15,7 @@ _MAX_NAMES = 12
 
 
 def info(
-    file: Annotated[Path, typer.Argument(help="An .onnx or .plan file.", show_default=False)],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An .onnx or .plan file.", show_default=False)],
     json: Annotated[bool, typer.Option("--json", help="Print the card's JSON in place of a table.")] = False,
 ) -> None:
     """Show the card of a model file: networks, weights, canvas, classes, thresholds, versions."""

@@ -62,12 +62,18 @@ def _run() -> int:
     except SegoptError as error:
         return _fail(str(error), 1)
     except _CommandLineError as error:
-        return _fail(error.format_message(), 2)
+        return _fail(_usage_message(error), 2)
     except BrokenPipeError:
         # The reader (`segopt info FILE | head`) has seen enough; keep Python from flushing into the void.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return status if isinstance(status, int) else 0
+
+
+def _usage_message(error: Any) -> str:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "segopt"
+    return f"{error.format_message().rstrip('.')}; see `{command} --help`"
 
 
 def _fail(message: str, status: int) -> int:
