@@ -13,7 +13,7 @@ from segopt.errors import ExportError
 from segopt.palette import class_colors
 from segopt_export.networks import Branch, Network
 
-_NOTHING = {"background", "__background__", "void", "unlabeled", "unlabelled", "ignore", "n/a", ""}
+_NOTHING = {"background", "void", "unlabeled", "unlabelled", "ignore", "n/a", ""}
 
 
 @dataclass(frozen=True)
@@ -148,4 +148,4 @@ def panoptic_categories(
 
 
 def _plain(name: str) -> str:
-    return name.strip().lower().replace("_", " ").replace("-", " ")
+    return name.lower().replace("_", " ").replace("-", " ").strip()

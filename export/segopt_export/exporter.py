@@ -160,6 +160,7 @@ def make_card(
         canvas=canvas,
         batch=request.batch,
         precision="fp32",
+        target=request.target,
         categories=categories,
         weights={branch: network.origin for branch, network in trained.items()},
         stuff_classes=stuff,

@@ -69,6 +69,8 @@ class Card:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """RGB, of pixels scaled to 0..1. Normalisation is in the graph; the letterbox pads with this colour."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    target: str = "cpu"
+    """What the graph was made fast for, ``cpu`` or ``tensorrt``; it runs on both."""
     score_threshold: float = 0.5
     overlap_threshold: float = 0.5
     stuff_area: int = 4096
@@ -142,6 +144,7 @@ def _card_from(data: Mapping[str, Any]) -> Card:
         mask_paste=_one_of(get_args(PasteRule), data["mask_paste"], "mask_paste"),
         mean=_rgb_fractions(data["mean"], "mean"),
         std=_rgb_fractions(data["std"], "std"),
+        target=_one_of(("cpu", "tensorrt"), data["target"], "target"),
         score_threshold=_fraction(data["score_threshold"], "score_threshold"),
         overlap_threshold=_fraction(data["overlap_threshold"], "overlap_threshold"),
         stuff_area=_whole(data["stuff_area"], 0, "stuff_area"),

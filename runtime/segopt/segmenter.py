@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.backends import Backend, Device, TensorSpec, open_backend
+from segopt.backends import Backend, Device, open_backend
 from segopt.card import MODES, Card, Mode
+from segopt.contract import input_specs, output_specs
 from segopt.decode import (
     Outputs,
     clip_boxes,
@@ -255,29 +256,12 @@ def _area(name: str, value: int | None, default: int) -> int:
     return value
 
 
-def expected_tensors(card: Card) -> tuple[dict[str, TensorSpec], dict[str, TensorSpec]]:
-    """Inputs and outputs that a model with this card must have: the contract between graph and runtime."""
-    b, (h, w), n = card.batch, card.canvas, card.max_detections
-    uint8, int32, float32 = np.dtype(np.uint8), np.dtype(np.int32), np.dtype(np.float32)
-    inputs = {"image": TensorSpec(uint8, (b, h, w, 3))}
-    semantic = {"semantic": TensorSpec(uint8, (b, h, w))}
-    instance = {
-        "boxes": TensorSpec(float32, (b, n, 4)),
-        "scores": TensorSpec(float32, (b, n)),
-        "labels": TensorSpec(int32, (b, n)),
-        "masks": TensorSpec(float32, (b, n, 28, 28)),
-        "converged": TensorSpec(int32, (b,)),
-    }
-    outputs = {"semantic": semantic, "instance": instance, "panoptic": {**semantic, **instance}}
-    return inputs, outputs[card.mode]
-
-
 def _check_contract(card: Card, backend: Backend, path: Path) -> None:
-    for wanted, found in zip(expected_tensors(card), (backend.inputs, backend.outputs), strict=True):
-        for name, spec in wanted.items():
-            if found.get(name) != spec:
-                has = found.get(name)
-                raise EngineError(
-                    f"{path}: its card promises {name} as {spec.dtype} {list(spec.shape)}, the graph has "
-                    f"{f'{has.dtype} {list(has.shape)}' if has else 'none'}; export the model again"
-                )
+    promised = {**input_specs(card), **output_specs(card)}
+    found = {**backend.inputs, **backend.outputs}
+    for name, spec in promised.items():
+        if found.get(name) != spec:
+            raise EngineError(
+                f"{path}: its card promises {name} as {spec}, the graph has {found.get(name, 'none')}; "
+                "export the model again"
+            )

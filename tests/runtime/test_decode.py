@@ -11,6 +11,8 @@ CANVAS = (48, 64)
 HALF_SIZE = Letterbox.fit((96, 128), CANVAS)
 TALL = Letterbox.fit((96, 32), CANVAS)
 """Content 48 x 16: what lies right of column 16 is padding."""
+WIDE = Letterbox.fit((32, 128), CANVAS)
+"""Content 16 x 64: what lies below row 16 is padding."""
 
 
 def outputs(boxes, scores, labels=None, batch=1):
@@ -63,12 +65,14 @@ def test_each_frame_of_a_batch_has_its_own():
     assert [len(decode_detections(tensors, i, HALF_SIZE, 0.5).scores) for i in (0, 1)] == [2, 0]
 
 
-def test_objects_in_the_padding_are_left_out():
-    boxes = [[20, 4, 40, 30], [4, 4, 12, 30], [10, 4, 30, 30], [16, 4, 40, 30]]
-    found = decode_detections(outputs(boxes, [0.9, 0.8, 0.7, 0.6]), 0, TALL, 0.5)
+@pytest.mark.parametrize(("letterbox", "axes"), [(TALL, [0, 1, 2, 3]), (WIDE, [1, 0, 3, 2])], ids=["tall", "wide"])
+def test_objects_in_the_padding_are_left_out(letterbox, axes):
+    # Wholly beyond the content, inside it, across its border, and from its border on.
+    boxes = np.float32([[20, 4, 40, 30], [4, 4, 12, 30], [10, 4, 30, 30], [16, 4, 40, 30]])[:, axes]
+    found = decode_detections(outputs(boxes, [0.9, 0.8, 0.7, 0.6]), 0, letterbox, 0.5)
     assert found.labels.tolist() == [1, 2]
-    assert found.boxes[1].tolist() == [20, 8, 60, 60]
-    assert clip_boxes(found.boxes, 96, 32)[1].tolist() == [20, 8, 32, 60]
+    assert found.boxes[1][axes].tolist() == [20, 8, 60, 60]
+    assert clip_boxes(found.boxes, *letterbox.frame)[1][axes].tolist() == [20, 8, 32, 60]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
-from segopt.backends.base import Backend, TensorSpec
+from segopt.backends.base import Backend
 from segopt.errors import EngineError, UsageError
 
 Device = Literal["auto", "cpu", "cuda"]
 
-__all__ = ["Backend", "Device", "TensorSpec", "open_backend"]
+__all__ = ["Backend", "Device", "open_backend"]
 
 
 def open_backend(path: Path, device: Device) -> Backend:

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """Type and fixed shape of an input or output."""
-
-    dtype: np.dtype[np.generic]
-    shape: tuple[int, ...]
+from segopt.contract import TensorSpec
 
 
 class Backend(Protocol):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.backends.base import TensorSpec
+from segopt.contract import TensorSpec
 from segopt.errors import EngineError
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ def export(
     size: Annotated[
         str | None,
         typer.Option(
-            metavar="HxW", help="Canvas in pixels, multiples of 32. [default: 800x1344; semantic 512x896]"
+            metavar="HxW", help="Canvas in pixels, multiples of 32.", show_default="800x1344; semantic 512x896"
         ),
     ] = None,
     batch: Annotated[int, typer.Option(help="Frames at once.")] = 1,
@@ -54,7 +54,8 @@ def export(
     ] = None,
     target: Annotated[str, typer.Option(help="cpu or tensorrt: what the graph is made fast for.")] = "cpu",
     output: Annotated[
-        Path | None, typer.Option(help="The .onnx file. [default: engines/MODE-NETWORK-PRECISION.onnx]")
+        Path | None,
+        typer.Option(metavar="FILE", help="The .onnx file.", show_default="engines/MODE-NETWORKS-PRECISION.onnx"),
     ] = None,
 ) -> None:
     """Export a torchvision network to one ONNX file, checked against PyTorch."""
@@ -152,13 +153,12 @@ def _step(text: str) -> Iterator[None]:
 def _report(made: Exported, seconds: float) -> None:
     from rich.console import Console
 
-    from segopt.segmenter import expected_tensors
+    from segopt.contract import input_specs, output_specs
 
     console = Console(highlight=False, soft_wrap=True)
-    inputs, outputs = expected_tensors(made.card)
     size = made.path.stat().st_size / 1e6
     console.print(f"\n[bold]{made.path}[/bold]  {size:.1f} MB, {made.card.precision}, {seconds:.0f} s")
-    for kind, tensors in (("input", inputs), ("output", outputs)):
+    for kind, tensors in (("input", input_specs(made.card)), ("output", output_specs(made.card))):
         for name, spec in tensors.items():
             console.print(f"  {kind:<7} {name:<10} {spec.dtype!s:<8} {list(spec.shape)}", markup=False)
     for figure in made.figures:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segopt.contract import MEANINGS, input_specs, output_specs
+
 if TYPE_CHECKING:
     from segopt.card import Card, Category
 
@@ -55,11 +57,11 @@ def describe(card: Card, size: int) -> Iterator[tuple[str, str]]:
     height, width = card.canvas
     yield "canvas", f"{width} wide, {height} high"
     yield "batch", str(card.batch)
-    yield "precision", card.precision
+    yield "precision", f"{card.precision}, made fast for {card.target}"
     yield "file size", _size(size)
-    yield "input", f"image: uint8 [{card.batch}, {height}, {width}, 3], BGR"
-    for output in outputs(card):
-        yield "output", output
+    for kind, specs in (("input", input_specs(card)), ("output", output_specs(card))):
+        for name, spec in specs.items():
+            yield kind, f"{name}: {spec}, {MEANINGS[name]}"
     for view, categories in card.categories.items():
         yield f"{view} classes", _classes(categories)
     if card.mode == "panoptic":
@@ -71,22 +73,6 @@ def describe(card: Card, size: int) -> Iterator[tuple[str, str]]:
         yield "overlap threshold", f"{card.overlap_threshold:g}"
         yield "stuff area", f"{card.stuff_area} pixels at least"
     yield "made with", ", ".join(f"{name} {version}" for name, version in card.versions.items()) or "unknown"
-
-
-def outputs(card: Card) -> list[str]:
-    """The contract of a card's mode: each output's name, type, shape and meaning."""
-    batch, (height, width), count = card.batch, card.canvas, card.max_detections
-    rows = []
-    if card.mode != "instance":
-        rows.append(f"semantic: uint8 [{batch}, {height}, {width}], class index")
-    if card.mode != "semantic":
-        rows += [
-            f"boxes: float32 [{batch}, {count}, 4], x0 y0 x1 y1 in canvas pixels",
-            f"scores: float32 [{batch}, {count}], descending, negative where unused",
-            f"labels: int32 [{batch}, {count}]",
-            f"masks: [{batch}, {count}, 28, 28], probability inside the box",
-        ]
-    return rows
 
 
 def _classes(categories: Sequence[Category]) -> str:

@@ -1,0 +1,51 @@
+"""The contract between graph and runtime: names, types and shapes of the tensors that a card promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from segopt.card import Card
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Type and fixed shape of an input or output."""
+
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype} {list(self.shape)}"
+
+
+MEANINGS: Mapping[str, str] = {
+    "image": "BGR, as OpenCV holds a frame",
+    "semantic": "class index at canvas resolution",
+    "boxes": "x0 y0 x1 y1 in canvas pixels",
+    "scores": "descending, negative where unused",
+    "labels": "the network's own class ids",
+    "masks": "probability inside the box",
+    "converged": "1 where suppression is exact",
+}
+
+
+def input_specs(card: Card) -> dict[str, TensorSpec]:
+    """The inputs of a model with this card, by name."""
+    return {"image": TensorSpec(np.dtype(np.uint8), (card.batch, *card.canvas, 3))}
+
+
+def output_specs(card: Card) -> dict[str, TensorSpec]:
+    """The outputs of a model with this card, by name, in the graph's order."""
+    b, n = card.batch, card.max_detections
+    semantic = {"semantic": TensorSpec(np.dtype(np.uint8), (b, *card.canvas))}
+    instance = {
+        "boxes": TensorSpec(np.dtype(np.float32), (b, n, 4)),
+        "scores": TensorSpec(np.dtype(np.float32), (b, n)),
+        "labels": TensorSpec(np.dtype(np.int32), (b, n)),
+        "masks": TensorSpec(np.dtype(np.float32), (b, n, 28, 28)),
+        "converged": TensorSpec(np.dtype(np.int32), (b,)),
+    }
+    return {"semantic": semantic, "instance": instance, "panoptic": {**semantic, **instance}}[card.mode]
