@@ -29,6 +29,11 @@ _HONEST_PACKETS = ("mov", "matroska", "avi", "flv")
 # Formats that libavformat guesses for files which are no video: text becomes ANSI art.
 _NO_VIDEO_FORMATS = frozenset({"tty", "bin", "idf", "xbin", "adf"})
 
+# PyAV up to 18 refuses a file whose tags are not UTF-8 unless told otherwise; PyAV 19 has no such option.
+_LENIENT: dict[str, Any] = (
+    {"metadata_errors": "replace"} if hasattr(av.container.Container, "metadata_errors") else {}
+)
+
 
 class VideoSource(Source):
     """Frames of a video file or a network stream, upright, with their times."""
@@ -55,7 +60,7 @@ class VideoSource(Source):
                 mode="r",
                 options=options,
                 timeout=(timeout, timeout) if self._is_url else None,
-                metadata_errors="replace",
+                **_LENIENT,
             )
         except (FFmpegError, OSError, ValueError) as error:
             raise SourceError(f"{self._label}: {self._why_not_opened(error)}") from None
