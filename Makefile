@@ -4,7 +4,10 @@ VENV := .venv
 # The runtime without PyTorch, as it is on a device.
 LEAN := .venv-lean
 
-.PHONY: test lint types unit format clean
+.PHONY: demo test lint types unit format clean
+
+demo: $(VENV)/.installed
+	$(VENV)/bin/segopt demo
 
 test: lint types unit
 

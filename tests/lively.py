@@ -7,6 +7,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from segopt_export.classes import default_classes
 from segopt_export.networks import NETWORKS
 from segopt_export.random_weights import enliven, random_picture
 
@@ -30,7 +31,7 @@ class Detections:
 def network(name: str, *, seed: int = 0) -> nn.Module:
     """A lively random network of the table, in eval mode."""
     entry = NETWORKS[name]
-    model = entry.build(len(entry.default_weights.meta["categories"]))
+    model = entry.build(len(default_classes(entry)))
     enliven(model, seed=seed, size=CANVAS)
     return model
 

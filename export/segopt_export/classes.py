@@ -13,6 +13,7 @@ from segopt.errors import ExportError
 from segopt.palette import class_colors
 from segopt_export.networks import Branch, Network
 
+DEMO_FOLDER = Path(__file__).parent / "demo_weights"
 _NOTHING = {"background", "void", "unlabeled", "unlabelled", "ignore", "n/a", ""}
 
 
@@ -27,10 +28,19 @@ class ClassEntry:
 
 
 def default_classes(network: Network) -> list[ClassEntry]:
-    """The classes of torchvision's own weights, background first."""
+    """The classes that a network's default weights were trained for, background first."""
+    if network.default_weights is None:
+        return demo_classes(network)
     names: Sequence[str] = network.default_weights.meta["categories"]
     # The semantic weights know the 20 classes of Pascal VOC, every one of them a thing.
     return [ClassEntry(name, is_thing=not is_nothing(name)) for name in names]
+
+
+def demo_classes(network: Network) -> list[ClassEntry]:
+    """The classes of the demo weights: those of the synthetic street scenes."""
+    content = json.loads((DEMO_FOLDER / f"{network.branch}.json").read_text(encoding="utf-8"))
+    entries = [_entry(item, DEMO_FOLDER) for item in content]
+    return [ClassEntry("background"), *entries] if network.branch == "instance" else entries
 
 
 def numbered_classes(count: int) -> list[ClassEntry]:

@@ -18,7 +18,7 @@ from segopt.version import __version__
 from segopt_export.classes import categories_of, panoptic_categories
 from segopt_export.graph import GraphBranch, Normalise, SegmentationGraph
 from segopt_export.maskrcnn import DetectionLimits, StaticMaskRCNN, Target
-from segopt_export.networks import Branch, find_network
+from segopt_export.networks import DEMO_NETWORKS, Branch, Network, find_network
 from segopt_export.onnx_file import add_card, trace, write
 from segopt_export.parity import Figure, check_parity
 from segopt_export.random_weights import random_picture
@@ -45,6 +45,7 @@ DEFAULT_CANVAS: dict[Mode, tuple[int, int]] = {
     "instance": (800, 1344),
     "panoptic": (800, 1344),
 }
+DEMO_CANVAS = (256, 448)
 STRIDE = 32
 """Sides of a canvas are multiples of this: the networks halve the picture five times."""
 MAX_SIDE = 8192
@@ -88,15 +89,16 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
         ExportError: the request cannot be met.
         SinkError: the file cannot be written.
     """
-    canvas = request.canvas or DEFAULT_CANVAS[request.mode]
-    _check_numbers(canvas, request.batch, request.limits)
     branches = BRANCHES[request.mode]
-    networks = {b: find_network(request.networks.get(b, DEFAULT_NETWORKS[b]), b) for b in branches}
+    weights = {branch: request.weights.get(branch, WeightsRequest()) for branch in branches}
+    all_demo = all(wanted.spec == "demo" for wanted in weights.values())
+    canvas = request.canvas or (DEMO_CANVAS if all_demo else DEFAULT_CANVAS[request.mode])
+    _check_numbers(canvas, request.batch, request.limits)
+    networks = {branch: _network(request, branch, weights[branch]) for branch in branches}
     trained: dict[Branch, Trained] = {}
     for branch, network in networks.items():
-        wanted = request.weights.get(branch, WeightsRequest())
-        with step(f"weights of {network.name}: {wanted.spec}"):
-            trained[branch] = load_weights(network, wanted)
+        with step(f"weights of {network.name}: {weights[branch].spec}"):
+            trained[branch] = load_weights(network, weights[branch])
     card, notes = make_card(request, canvas, trained)
     path = request.output or default_path(card)
 
@@ -109,6 +111,11 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
     with step("check: ONNX Runtime against PyTorch on a picture"):
         write(model, path, verify=lambda file: figures.extend(check_parity(graph, file, picture)))
     return Exported(path, card, figures, notes)
+
+
+def _network(request: ExportRequest, branch: Branch, weights: WeightsRequest) -> Network:
+    defaults = DEMO_NETWORKS if weights.spec == "demo" else DEFAULT_NETWORKS
+    return find_network(request.networks.get(branch, defaults[branch]), branch)
 
 
 def build_graph(
@@ -140,7 +147,7 @@ def make_card(
     notes = [
         f"{network.network.name} has RANDOM weights: for tests and latency, its answers mean nothing"
         for network in trained.values()
-        if network.origin.name.startswith("random")
+        if network.origin.is_random
     ]
     stuff: dict[int, int] = {}
     if request.mode == "panoptic":
@@ -191,7 +198,7 @@ def _note_on_stuff(categories: tuple[Category, ...], stuff: Mapping[int, int], s
 def default_path(card: Card) -> Path:
     """``engines/MODE-NETWORKS-PRECISION.onnx`` in the current folder."""
     parts = [card.mode, *card.networks.values()]
-    if any(origin.name.startswith("random") for origin in card.weights.values()):
+    if any(origin.is_random for origin in card.weights.values()):
         parts.append("random")
     return Path("engines") / ("-".join([*parts, card.precision]) + ".onnx")
 

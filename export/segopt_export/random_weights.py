@@ -22,7 +22,7 @@ _Weighted = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 SPREADS = {
-    "rpn.head.cls_logits": 2.0,
+    "rpn.head.cls_logits": 1.0,
     "rpn.head.bbox_pred": 0.2,
     "roi_heads.box_predictor.cls_score": 1.2,
     "roi_heads.box_predictor.bbox_pred": 0.5,
@@ -101,8 +101,15 @@ def _take_statistics(norm: Any, inputs: tuple[Tensor, ...]) -> None:
         norm.running_var.copy_(batch.var(dim=1) + 1e-3)
 
 
-def _normalise(std: float) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-    def hook(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:  # noqa: ARG001
+def _normalise(std: float) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
+    done = False
+
+    def hook(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:  # noqa: ARG001
+        nonlocal done
+        if done:
+            # A head that is shared by the levels of a pyramid is called once for each: the first decides.
+            return None
+        done = True
         by_channel = output.transpose(0, 1).flatten(1)
         mean = by_channel.mean(dim=1)
         factor = std / by_channel.std(dim=1).clamp(min=1e-6) if by_channel.shape[1] > 1 else torch.ones_like(mean)

@@ -12,12 +12,20 @@ from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import WeightsEnum
 
 from segopt.card import WeightsOrigin
 from segopt.errors import ExportError
 from segopt_export.checkpoint import read_state, sha256_of
-from segopt_export.classes import ClassEntry, default_classes, numbered_classes, read_classes
-from segopt_export.networks import NETWORKS, Network
+from segopt_export.classes import (
+    DEMO_FOLDER,
+    ClassEntry,
+    default_classes,
+    demo_classes,
+    numbered_classes,
+    read_classes,
+)
+from segopt_export.networks import DEMO_NETWORKS, NETWORKS, Network
 from segopt_export.random_weights import enliven
 
 MIRROR_VARIABLE = "SEGOPT_WEIGHTS_MIRROR"
@@ -45,7 +53,7 @@ class WeightsRequest:
     """Which weights are wanted."""
 
     spec: str = "default"
-    """``default``, ``random``, or a file."""
+    """``default``, ``demo``, ``random``, or a file."""
     class_file: Path | None = None
     frozen_norm_eps: float | None = None
     """Epsilon of frozen batch norms; None takes what ``weights="DEFAULT"`` sets."""
@@ -61,10 +69,11 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
     """
     if request.spec == "random":
         return _random(network, request)
-    if request.spec == "default":
-        url = default_url(network)
-        path = download(url)
-        name, classes = network.default_weights.name, default_classes(network)
+    weights = network.default_weights
+    if request.spec == "demo" or (request.spec == "default" and weights is None):
+        path, name, classes = demo_file(network), "demo", demo_classes(network)
+    elif request.spec == "default" and weights is not None:
+        path, name, classes = download(default_url(weights)), weights.name, default_classes(network)
     else:
         path = Path(request.spec)
         name, classes = path.name, None
@@ -78,9 +87,22 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
     return Trained(network, model, classes or numbered_classes(count), known, origin)
 
 
-def default_url(network: Network) -> str:
+def demo_file(network: Network) -> Path:
+    """The weights of a demo network, which are part of the package.
+
+    Raises:
+        ExportError: this network has none.
+    """
+    if network.name != DEMO_NETWORKS[network.branch]:
+        raise ExportError(
+            f"demo weights are of {DEMO_NETWORKS[network.branch]}, not of {network.name}; leave the network out"
+        )
+    return DEMO_FOLDER / f"{network.branch}.safetensors"
+
+
+def default_url(weights: WeightsEnum) -> str:
     """Where torchvision's best weights are, or where the mirror has them."""
-    url: str = network.default_weights.url
+    url: str = weights.url
     mirror = os.environ.get(MIRROR_VARIABLE)
     return f"{mirror.rstrip('/')}/{Path(urlparse(url).path).name}" if mirror else url
 
@@ -98,6 +120,8 @@ def download(url: str) -> Path:
     cached = Path(torch.hub.get_dir()) / "checkpoints" / name
     digits = Path(name).stem.rpartition("-")[2]
     if cached.exists():
+        if not sha256_of(cached).startswith(digits):
+            raise ExportError(f"{cached}: is damaged (its hash is not that of its name); delete it and try again")
         return cached
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)

@@ -46,6 +46,11 @@ class WeightsOrigin:
     sha256: str
     """Of the weights file; of the tensors' bytes where there was no file."""
 
+    @property
+    def is_random(self) -> bool:
+        """Whether the network was never trained: its answers mean nothing."""
+        return self.name.startswith("random")
+
 
 @dataclass(frozen=True)
 class Card:

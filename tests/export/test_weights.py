@@ -287,9 +287,14 @@ def test_a_missing_file_and_a_missing_server_are_told(server):
 
 def test_default_weights_come_from_torchvision_or_a_mirror(monkeypatch):
     monkeypatch.delenv(MIRROR_VARIABLE, raising=False)
-    assert default_url(LRASPP) == "https://download.pytorch.org/models/lraspp_mobilenet_v3_large-d234d4ea.pth"
+    assert (
+        default_url(LRASPP.default_weights)
+        == "https://download.pytorch.org/models/lraspp_mobilenet_v3_large-d234d4ea.pth"
+    )
     monkeypatch.setenv(MIRROR_VARIABLE, "http://mirror.local/weights/")
-    assert default_url(LRASPP) == "http://mirror.local/weights/lraspp_mobilenet_v3_large-d234d4ea.pth"
+    assert (
+        default_url(LRASPP.default_weights) == "http://mirror.local/weights/lraspp_mobilenet_v3_large-d234d4ea.pth"
+    )
 
 
 # Classes.

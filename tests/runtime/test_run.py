@@ -1,5 +1,6 @@
 """``segopt run`` as a person starts it: another process, its exit status, and what lies on the disk after it."""
 
+import dataclasses
 import json
 import os
 import pty
@@ -9,10 +10,14 @@ import sys
 import time
 from fractions import Fraction
 
+import cv2
+import numpy as np
 import pytest
 
 import clips
+import segopt
 import tiny
+from segopt.card import WeightsOrigin
 
 COMMAND = [sys.executable, "-c", "from segopt.cli import main; main()", "run"]
 
@@ -64,6 +69,26 @@ def test_options_reach_their_places(tmp_path):
     entries = json.loads((tmp_path / "o" / "coco.json").read_text())
     assert sorted({entry["image_id"] for entry in entries}) == [0, 2, 4, 6]
     assert len(entries) == 4 * 3
+
+
+@pytest.mark.parametrize(("area", "stuff"), [(48 * 64 // 3, 1), (48 * 64, 0)])
+def test_small_regions_of_stuff_are_left_out_on_request(tmp_path, panoptic_engine, area, stuff):
+    cv2.imwrite(str(tmp_path / "white.png"), np.full((48, 64, 3), 255, np.uint8))
+    done = run("--engine", panoptic_engine, "white.png", "--save", "panoptic", "--stuff-area", area, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (annotation,) = json.loads((tmp_path / "runs" / "white" / "panoptic.json").read_text())["annotations"]
+    assert sum(s["category_id"] == tiny.SKY.id for s in annotation["segments_info"]) == stuff
+
+
+def test_random_weights_are_announced(tmp_path):
+    card = dataclasses.replace(
+        segopt.read_card(tiny.semantic_engine(tmp_path / "e.onnx")),
+        weights={"semantic": WeightsOrigin("random (seed 0)", "0" * 64)},
+    )
+    tiny.save(tmp_path / "random.onnx", card, *tiny._semantic(card.canvas, card.batch))
+    cv2.imwrite(str(tmp_path / "white.png"), np.full((48, 64, 3), 255, np.uint8))
+    done = run("--engine", "random.onnx", "white.png", cwd=tmp_path)
+    assert "RANDOM weights" in done.stdout
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])

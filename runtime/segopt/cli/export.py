@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib.util
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
 from segopt.card import MODES, Mode
+from segopt.cli.steps import step
 from segopt.errors import ExportError, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def export(
     semantic: Annotated[str | None, typer.Option(help="Panoptic: the semantic network.")] = None,
     instance: Annotated[str | None, typer.Option(help="Panoptic: the instance network.")] = None,
     weights: Annotated[
-        str | None, typer.Option(help="default, random, or a .pth, .pt or .safetensors file.")
+        str | None, typer.Option(help="default, demo, random, or a .pth, .pt or .safetensors file.")
     ] = None,
     semantic_weights: Annotated[str | None, typer.Option(help="Panoptic: of the semantic network.")] = None,
     instance_weights: Annotated[str | None, typer.Option(help="Panoptic: of the instance network.")] = None,
@@ -59,7 +58,7 @@ def export(
     ] = None,
 ) -> None:
     """Export a torchvision network to one ONNX file, checked against PyTorch."""
-    _need_torch()
+    need_export_packages()
     from segopt_export.exporter import BRANCHES, ExportRequest
     from segopt_export.exporter import export as export_request
     from segopt_export.maskrcnn import DetectionLimits, Target
@@ -88,10 +87,11 @@ def export(
         output=output,
     )
     began = time.perf_counter()
-    _report(export_request(request, step=_step), time.perf_counter() - began)
+    _report(export_request(request, step=step), time.perf_counter() - began)
 
 
-def _need_torch() -> None:
+def need_export_packages() -> None:
+    """Raise an ExportError where what an export needs is not installed."""
     for package in ("torch", "torchvision", "onnx", "onnxscript"):
         if importlib.util.find_spec(package) is None:
             raise ExportError(f"export needs {package}, which is not installed: pip install 'segopt[export]'")
@@ -124,7 +124,7 @@ def _by_branch(
                     f"--{name} does not say which network of a panoptic export it is for; "
                     + ("give --semantic and --instance" if name == "network" else "give --semantic-classes")
                 )
-        if shared["weights"] not in (None, "default", "random"):
+        if shared["weights"] not in (None, "default", "demo", "random"):
             raise UsageError(
                 f"--weights {shared['weights']} is one file for two networks; "
                 "give --semantic-weights and --instance-weights"
@@ -136,18 +136,6 @@ def _by_branch(
                 option = branch if name == "network" else f"{branch}-{name}"
                 raise UsageError(f"--{option} is for panoptic exports; a {mode} export takes --{name}")
     return {mode: shared}
-
-
-@contextmanager
-def _step(text: str) -> Iterator[None]:
-    """Show a step while it runs, and its seconds when it is done."""
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False)
-    began = time.perf_counter()
-    with console.status(text):
-        yield
-    console.print(f"[green]done[/green] {text} [dim]({time.perf_counter() - began:.1f} s)[/dim]")
 
 
 def _report(made: Exported, seconds: float) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from segopt.cli.demo import demo
 from segopt.cli.doctor import doctor
 from segopt.cli.export import export
 from segopt.cli.info import info
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (export, run, info, doctor):
+for verb in (export, run, info, doctor, demo):
     app.command()(verb)
 
 # typer carries its own copy of click from 0.26 on, so click's base classes are reached through typer.

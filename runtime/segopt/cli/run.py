@@ -73,6 +73,14 @@ def run(
         float | None,
         typer.Option(metavar="0..1", help="Lowest score of an object.", show_default="the model's own"),
     ] = None,
+    stuff_area: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Panoptic: smallest region of stuff, in pixels of the frame.",
+            show_default="the model's own",
+        ),
+    ] = None,
     batch: Annotated[
         int | None,
         typer.Option(
@@ -107,8 +115,17 @@ def run(
 
         opened = stack.enter_context(open_source(source, stride=stride, max_frames=max_frames))
         segmenter = stack.enter_context(
-            load(engine, device=device.value, score_threshold=score_threshold, mode=mode.value if mode else None)
+            load(
+                engine,
+                device=device.value,
+                score_threshold=score_threshold,
+                mode=mode.value if mode else None,
+                stuff_area=stuff_area,
+            )
         )
+        for branch, origin in segmenter.card.weights.items():
+            if origin.is_random:
+                typer.echo(f"note: {segmenter.card.networks[branch]} has RANDOM weights: its answers mean nothing")
         frames_at_once = _batch(batch, segmenter.batch)
         folder = output or Path("runs") / opened.name
         sinks = make_sinks(saves, folder, opened, segmenter.mode)
@@ -206,7 +223,7 @@ def _say_stats(stats: RunStats) -> None:
     if stats.unsettled:
         typer.echo(
             f"on {stats.unsettled} frames the model's suppression did not settle, so some boxes may be wrong; "
-            "export it with more --suppression-steps"
+            "export it with more --suppression-steps and --candidates"
         )
 
 

@@ -1,0 +1,109 @@
+"""The demo: every step of the way, offline, on a synthetic street video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+import segopt
+from segopt.atomic import write_image
+from segopt.pipeline import run_pipeline
+from segopt.results import PanopticResult
+from segopt.sinks import Finished, Sink, make_sinks
+from segopt.sources import open_source
+from segopt_bench.scenes import Rendered, render_clip, write_clip
+from segopt_export.exporter import ExportRequest, export
+from segopt_export.weights import WeightsRequest
+
+SEED = 14
+"""A scene that the demo networks have not seen, with nine to twelve things at any time."""
+SIZE = (432, 768)
+RATE = 15
+SHEET_ROWS = 4
+STUFF_AREA = 500
+"""In pixels. The usual 4096 is for photographs; it would leave out the far ends of these small streets."""
+
+Step = Callable[[str], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True)
+class DemoDone:
+    """What the demo made."""
+
+    frames: int
+    size: tuple[int, int]
+    fps: float
+    files: dict[str, Path]
+
+
+def run_demo(folder: Path, *, seconds: int, step: Step) -> DemoDone:
+    """Export the demo panoptic model, render a video, run the model on it, and lay out a contact sheet.
+
+    Args:
+        folder: gets the model, the video with its ground truth, and the results.
+        seconds: length of the video.
+        step: called with a description of each step and entered while it runs.
+
+    Raises:
+        SegoptError: something cannot be written.
+    """
+    request = ExportRequest(
+        "panoptic",
+        weights={"semantic": WeightsRequest("demo"), "instance": WeightsRequest("demo")},
+        output=folder / "panoptic-demo.onnx",
+    )
+    model = export(request, step=step).path
+    count = seconds * RATE
+    with step(f"street video: {count} frames with ground truth"):
+        video = write_clip(folder / "street", SEED, SIZE, frames=count)
+    keeper = _Keeper({round(i * (count - 1) / (SHEET_ROWS - 1)) for i in range(SHEET_ROWS)})
+    with (
+        step("run: decode, infer, merge, draw, encode"),
+        open_source(str(video)) as source,
+        segopt.load(model, stuff_area=STUFF_AREA) as segmenter,
+    ):
+        sinks = [*make_sinks(("overlay", "panoptic"), folder, source, "panoptic"), keeper]
+        stats = run_pipeline(source, segmenter, sinks)
+    sheet = folder / "contact-sheet.png"
+    truth = [r for i, r in enumerate(render_clip(SEED, SIZE, frames=count)) if i in keeper.kept]
+    write_image(sheet, contact_sheet(truth, list(keeper.kept.values())))
+    files = {
+        "model": model,
+        "video": video,
+        "overlay": folder / "video-overlay.mp4",
+        "COCO panoptic": folder / "panoptic.json",
+        "contact sheet": sheet,
+    }
+    return DemoDone(stats.frames, SIZE, stats.fps, files)
+
+
+def contact_sheet(truth: Sequence[Rendered], found: Sequence[PanopticResult]) -> NDArray[np.uint8]:
+    """Rows of frame, ground truth and result, uint8 BGR."""
+    rows = [
+        np.hstack([true.frame, true.panoptic().draw(true.frame), result.draw(true.frame)])
+        for true, result in zip(truth, found, strict=True)
+    ]
+    width = truth[0].frame.shape[1]
+    header = np.full((36, 3 * width, 3), 255, dtype=np.uint8)
+    for i, title in enumerate(("frame", "ground truth", "segopt")):
+        origin = (i * width + 12, 25)
+        cv2.putText(header, title, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.7, (40, 40, 40), 2, cv2.LINE_AA)
+    return np.vstack([header, *rows])
+
+
+class _Keeper(Sink):
+    """Keeps the results of a few frames."""
+
+    def __init__(self, wanted: set[int]) -> None:
+        self._wanted = wanted
+        self.kept: dict[int, PanopticResult] = {}
+
+    def write(self, item: Finished) -> None:
+        if item.frame.index in self._wanted and isinstance(item.result, PanopticResult):
+            self.kept[item.frame.index] = item.result

@@ -1,0 +1,52 @@
+"""Small networks of torchvision's own classes: for demos, tests, and devices with little to spare.
+
+torchvision has builders for their big siblings alone. Both have a MobileNetV3-Small backbone.
+"""
+
+from __future__ import annotations
+
+from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNN, MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.rpn import RPNHead
+from torchvision.models.mobilenetv3 import mobilenet_v3_small
+from torchvision.models.segmentation import LRASPP
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+# MobileNetV3-Small's blocks by index in ``features``, with their channels: the last of each stride.
+_STRIDE_4, _STRIDE_8, _STRIDE_16, _STRIDE_32 = (1, 16), (3, 24), (8, 48), (12, 576)
+
+
+def lraspp_mobilenet_v3_small(classes: int) -> LRASPP:
+    """LR-ASPP (Howard et al., 2019, section 6.4) with its low branch at stride 4: 1.1 million parameters."""
+    features = mobilenet_v3_small(weights=None, dilated=True).features
+    (low, low_channels), (high, high_channels) = _STRIDE_4, _STRIDE_32
+    backbone = IntermediateLayerGetter(features, {str(low): "low", str(high): "high"})
+    return LRASPP(backbone, low_channels, high_channels, classes)
+
+
+def maskrcnn_mobilenet_v3_small_fpn(classes: int) -> MaskRCNN:
+    """Mask R-CNN with a feature pyramid of 64 channels and narrow heads: 2.4 million parameters."""
+    channels, hidden = 64, 256
+    levels = (_STRIDE_4, _STRIDE_8, _STRIDE_16, _STRIDE_32)
+    backbone = BackboneWithFPN(
+        mobilenet_v3_small(weights=None).features,
+        return_layers={str(block): str(i) for i, (block, _) in enumerate(levels)},
+        in_channels_list=[width for _, width in levels],
+        out_channels=channels,
+        extra_blocks=LastLevelMaxPool(),
+    )
+    anchors = AnchorGenerator(tuple((2 ** (4 + level),) for level in range(5)), ((0.5, 1.0, 2.0),) * 5)
+    return MaskRCNN(
+        backbone,
+        rpn_anchor_generator=anchors,
+        rpn_head=RPNHead(channels, anchors.num_anchors_per_location()[0]),
+        box_head=TwoMLPHead(channels * 7 * 7, hidden),
+        box_predictor=FastRCNNPredictor(hidden, classes),
+        mask_head=MaskRCNNHeads(channels, (channels,) * 3, 1),
+        mask_predictor=MaskRCNNPredictor(channels, channels, classes),
+        rpn_pre_nms_top_n_test=300,
+        rpn_post_nms_top_n_test=200,
+    )

@@ -1,0 +1,29 @@
+"""``segopt demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for all that the demo makes.")] = Path(
+        "runs/demo"
+    ),
+    seconds: Annotated[int, typer.Option(metavar="N", help="Length of the video.", min=1, max=60)] = 6,
+) -> None:
+    """Export a small panoptic network, render a street video, and run the one on the other; offline."""
+    from segopt.cli.export import need_export_packages
+    from segopt.cli.steps import step
+
+    need_export_packages()
+    from segopt_bench.demo import run_demo
+
+    done = run_demo(output, seconds=seconds, step=step)
+    typer.echo(
+        f"\n{done.frames} frames of {done.size[1]}x{done.size[0]} at {done.fps:.1f} fps: merged, drawn, written"
+    )
+    for what, path in done.files.items():
+        typer.echo(f"{what}: {path}")
