@@ -81,6 +81,8 @@ def prefetched(items: Iterator[T], depth: int = 4) -> Iterator[T]:
     ready: queue.Queue[T] = queue.Queue(depth)
 
     def fill() -> None:
+        # Two OpenMP teams on the same cores wait for each other.
+        torch.set_num_threads(1)
         for item in items:
             ready.put(item)
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segopt.card import Category
+from segopt.card import Category, is_no_class, plain_name
 from segopt.errors import ExportError
 from segopt.palette import class_colors
 from segopt_export.networks import Branch, Network
 
 DEMO_FOLDER = Path(__file__).parent / "demo_weights"
-_NOTHING = {"background", "void", "unlabeled", "unlabelled", "ignore", "n/a", ""}
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ def default_classes(network: Network) -> list[ClassEntry]:
         return demo_classes(network)
     names: Sequence[str] = network.default_weights.meta["categories"]
     # The semantic weights know the 20 classes of Pascal VOC, every one of them a thing.
-    return [ClassEntry(name, is_thing=not is_nothing(name)) for name in names]
+    return [ClassEntry(name, is_thing=not is_no_class(name)) for name in names]
 
 
 def demo_classes(network: Network) -> list[ClassEntry]:
@@ -96,11 +95,6 @@ def _entry(item: Any, path: Path) -> ClassEntry:
     )
 
 
-def is_nothing(name: str) -> bool:
-    """Whether a class's name says that it is none: background, void, torchvision's N/A."""
-    return _plain(name) in _NOTHING
-
-
 def categories_of(entries: Sequence[ClassEntry], branch: Branch) -> tuple[Category, ...]:
     """A network's own classes: ids are indices. What is no class (background, N/A) is left out of a detector's."""
     colors = class_colors(len(entries))
@@ -115,7 +109,7 @@ def categories_of(entries: Sequence[ClassEntry], branch: Branch) -> tuple[Catego
     ]
     if branch == "semantic":
         return tuple(categories)
-    return tuple(category for category in categories[1:] if not is_nothing(category.name))
+    return tuple(category for category in categories[1:] if not is_no_class(category.name))
 
 
 def panoptic_categories(
@@ -137,15 +131,15 @@ def panoptic_categories(
     Raises:
         ExportError: a stuff class has the id of a thing.
     """
-    thing_names = {_plain(category.name) for category in things}
+    thing_names = {plain_name(category.name) for category in things}
     colors = class_colors(len(semantic))
     used = {category.id for category in things}
     next_id = 1 + max(used, default=0)
     stuff: list[Category] = []
     ids: dict[int, int] = {}
     for i, entry in enumerate(semantic):
-        known_thing = _plain(entry.name) in thing_names if entry.is_thing is None else entry.is_thing
-        if known_thing or is_nothing(entry.name):
+        known_thing = plain_name(entry.name) in thing_names if entry.is_thing is None else entry.is_thing
+        if known_thing or is_no_class(entry.name):
             continue
         if entry.id in used:
             raise ExportError(f"{source}: stuff class {entry.name!r} has id {entry.id}, which another class has")
@@ -155,7 +149,3 @@ def panoptic_categories(
         ids[i] = identity
         stuff.append(Category(identity, entry.name, False, entry.color or colors[i]))
     return (*things, *stuff), ids
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("_", " ").replace("-", " ").strip()

@@ -26,6 +26,19 @@ PasteRule = Literal["torchvision", "detectron2"]
 """How a 28x28 mask is laid onto pixels; see :mod:`segopt.masks`."""
 
 
+_NO_CLASS = frozenset({"", "background", "void", "unlabeled", "unlabelled", "ignore", "n/a"})
+
+
+def plain_name(name: str) -> str:
+    """A class's name as data sets are compared by it: ``Traffic_Light`` is ``traffic light``."""
+    return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+
+
+def is_no_class(name: str) -> bool:
+    """Whether a class's name says that it is none: background, void, torchvision's N/A."""
+    return plain_name(name) in _NO_CLASS
+
+
 @dataclass(frozen=True)
 class Category:
     """One class of a model: what a pixel or a detection can be."""

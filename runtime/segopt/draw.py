@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segopt.card import is_no_class
 from segopt.labels import Plates, Rect, Scale, legend
 from segopt.palette import Color, class_colors, instance_color, line_color
 from segopt.results import Frame, InstanceResult, PanopticResult, SemanticResult, category_by_id
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 IndexMap = NDArray[np.uint8] | NDArray[np.uint16]
 """[H, W]: 0 stays the frame, i is painted in ``colors[i - 1]``."""
 
-_UNCOLOURED = frozenset({"background", "__background__", "void", "unlabeled", "unlabelled", "ignore", "n/a"})
 _STUFF_PLATE: Color = (20, 20, 24)
 # Regions are measured for their names on a map of this height.
 _SKETCH_HEIGHT = 216
@@ -51,7 +51,7 @@ def draw_semantic(frame: Frame, result: SemanticResult, *, opacity: float = 0.5)
     """
     _check(frame, result.size)
     shown = sorted(
-        (c for c in category_by_id(result.categories).values() if c.name.strip().lower() not in _UNCOLOURED),
+        (c for c in category_by_id(result.categories).values() if not is_no_class(c.name)),
         key=lambda category: category.id,
     )
     index = _index_map(result.classes, [category.id for category in shown])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -27,10 +28,12 @@ class Screen:
             UsageError: there is no display, or OpenCV was built without windows.
         """
         self._title = title
+        # The Qt in OpenCV's wheels has no fonts and complains of it, several lines at a time.
+        os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")
         _check_display()
         import cv2
 
-        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         cv2.waitKey(1)
         self._sized = False
 

@@ -236,7 +236,9 @@ def _check_view(card: Card, mode: Mode | None, path: Path) -> Mode:
     if mode not in MODES:
         raise UsageError(f"mode {mode!r} is unknown; it is one of {', '.join(MODES)}")
     if mode not in card.views:
-        raise UsageError(f"{path}: a {card.mode} model has no {mode} view; it has {', '.join(card.views)}")
+        raise UsageError(
+            f"{path}: a model for {card.mode} segmentation has no {mode} view; it has {', '.join(card.views)}"
+        )
     return mode
 
 

@@ -182,7 +182,7 @@ def test_the_overlap_threshold_may_be_chosen(tmp_path):
         ({"overlap_threshold": 2}, "overlap_threshold"),
         ({"stuff_area": -1}, "stuff_area is -1"),
         ({"mode": "depth"}, "mode 'depth' is unknown"),
-        ({"mode": "panoptic"}, "a semantic model has no panoptic view"),
+        ({"mode": "panoptic"}, "for semantic segmentation has no panoptic view"),
         ({"device": "tpu"}, "device 'tpu' is unknown; it is one of auto, cpu, cuda"),
     ],
 )

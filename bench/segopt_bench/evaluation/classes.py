@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segopt.card import Category
+from segopt.card import Category, plain_name
 from segopt_bench.evaluation.problems import EvaluationError, shorten
 
 _VOID = {"void", "unlabeled", "unlabelled", "ignore", "n/a"}
@@ -45,25 +45,18 @@ class ClassMatch:
         notes = []
         if self.only_truth:
             notes.append(
-                f"{measure}: {len(self.only_truth)} classes of the ground truth are unknown to the engine and "
-                f"count as missed: {shorten(self.only_truth)}"
+                f"{measure}: classes that the ground truth alone has count as missed: {shorten(self.only_truth)}"
             )
         if self.only_found:
             notes.append(
-                f"{measure}: {len(self.only_found)} classes of the engine are unknown to the ground truth and "
-                f"count as no answer: {shorten(self.only_found)}"
+                f"{measure}: classes that the engine alone has count as no answer: {shorten(self.only_found)}"
             )
         return notes
 
 
-def plain(name: str) -> str:
-    """A name without what spellings differ in: case, ``_`` and ``-``."""
-    return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
-
-
 def is_void(name: str) -> bool:
     """Whether a class of a semantic list says that its pixels are not annotated."""
-    return plain(name) in _VOID
+    return plain_name(name) in _VOID
 
 
 def match_classes(found: Sequence[Category], truth: Sequence[TruthClass], source: Path) -> ClassMatch:
@@ -79,9 +72,11 @@ def match_classes(found: Sequence[Category], truth: Sequence[TruthClass], source
     """
     by_name: dict[str, int] = {}
     for entry in truth:
-        if by_name.setdefault(plain(entry.name), entry.id) != entry.id:
+        if by_name.setdefault(plain_name(entry.name), entry.id) != entry.id:
             raise EvaluationError(f"{source}: has two classes named {entry.name!r}; give each its own name")
-    to_truth = {category.id: by_name[plain(category.name)] for category in found if plain(category.name) in by_name}
+    to_truth = {
+        category.id: by_name[plain_name(category.name)] for category in found if plain_name(category.name) in by_name
+    }
     shared = frozenset(to_truth.values())
     only_found = tuple(category.name for category in found if category.id not in to_truth)
     only_truth = tuple(entry.name for entry in truth if entry.id not in shared)

@@ -10,6 +10,7 @@ import typer
 
 from segopt.cli.demo import demo
 from segopt.cli.doctor import doctor
+from segopt.cli.eval import eval
 from segopt.cli.export import export
 from segopt.cli.info import info
 from segopt.cli.run import run
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (export, run, info, doctor, demo):
+for verb in (export, run, info, eval, doctor, demo):
     app.command()(verb)
 
 # typer carries its own copy of click from 0.26 on, so click's base classes are reached through typer.

@@ -210,7 +210,7 @@ def _progress(source: Source) -> Iterator[Callable[[int], None] | None]:
 
 
 def _say_stats(stats: RunStats) -> None:
-    words = [f"{stats.frames} frames in {stats.seconds:.1f} s ({stats.fps:.1f} fps)"]
+    words = [f"{_frames(stats.frames)} in {stats.seconds:.1f} s ({stats.fps:.1f} fps)"]
     if stats.dropped:
         words.append(f"{stats.dropped} passed over to keep up with the source")
     if stats.interrupted:
@@ -222,15 +222,19 @@ def _say_stats(stats: RunStats) -> None:
     )
     if stats.unsettled:
         typer.echo(
-            f"on {stats.unsettled} frames the model's suppression did not settle, so some boxes may be wrong; "
+            f"on {_frames(stats.unsettled)} the model's suppression did not settle, so some boxes may be wrong; "
             "export it with more --suppression-steps and --candidates"
         )
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame" if count == 1 else f"{count} frames"
 
 
 def _say_what_is_kept(sinks: Sequence[Sink]) -> None:
     for sink in sinks:
         if sink.count:
-            typer.echo(f"{sink.label}: {sink.path} ({sink.count} frames)")
+            typer.echo(f"{sink.label}: {sink.path} ({_frames(sink.count)})")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,257 @@
+"""Evaluates an engine, or a folder of panoptic predictions, on annotated pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from segopt.card import MODES, Category, Mode
+from segopt.errors import SourceError
+from segopt.results import Frame
+from segopt.segmenter import Segmenter, Thresholds
+from segopt.sources.pictures import read_picture
+from segopt_bench.evaluation.coco_files import categories_of, kind_of, panoptic_truth, read_json
+from segopt_bench.evaluation.data_folder import Data
+from segopt_bench.evaluation.judges import InstanceJudge, Judge, PanopticJudge, SemanticJudge
+from segopt_bench.evaluation.panoptic_quality import SegmentMap
+from segopt_bench.evaluation.problems import EvaluationError, LeftOut, LeftOutError, summarise
+from segopt_bench.evaluation.scores import Evaluation
+from segopt_bench.evaluation.truth import PanopticTruth
+
+Progress = Callable[[int, int], None]
+"""Is told how many pictures are done, of how many."""
+
+
+def evaluate_engine(
+    segmenter: Segmenter,
+    data: Data,
+    *,
+    modes: Collection[Mode] | None = None,
+    limit: int | None = None,
+    progress: Progress = lambda _done, _all: None,
+) -> Evaluation:
+    """Run a model over the pictures and judge each of its views that there is ground truth for.
+
+    AP takes every detection that the network gives, PQ those above the segmenter's own thresholds.
+
+    Args:
+        segmenter: the model.
+        data: pictures with ground truth.
+        modes: views to judge; None is all that the model and the data have.
+        limit: how many pictures at most, the first ones.
+        progress: called after each batch.
+
+    Raises:
+        EvaluationError: there is nothing to judge, or not one picture that can be.
+        EngineError: the runtime failed.
+    """
+    judges, notes = _judges(segmenter, data, modes)
+    views = {mode: _view(segmenter, mode) for mode in judges}
+    evaluation = _Evaluation(list(judges.values()), data, limit)
+    evaluation.notes += [*_notes_on_weights(segmenter), *notes]
+    unsettled = done = 0
+    keys = evaluation.keys
+    for batch in _frames(evaluation, data, segmenter.batch):
+        prepared = segmenter.prepare([frame for _, frame in batch])
+        outputs = segmenter.infer(prepared)
+        unsettled_keys = set()
+        for mode, view in views.items():
+            for (key, _), result in zip(batch, view.finish(prepared, outputs), strict=True):
+                evaluation.attempt(judges[mode], key, partial(judges[mode].add, key, result))
+                if not getattr(result, "converged", True):
+                    unsettled_keys.add(key)
+        unsettled += len(unsettled_keys)
+        done += len(batch)
+        progress(min(done + evaluation.unread, len(keys)), len(keys))
+    if unsettled:
+        evaluation.notes.append(
+            f"on {unsettled} pictures the model's suppression did not settle, so some boxes may be wrong"
+        )
+    return evaluation.finish()
+
+
+def evaluate_predictions(
+    path: Path, data: Data, *, limit: int | None = None, progress: Progress = lambda _done, _all: None
+) -> Evaluation:
+    """Judge the panoptic maps that ``segopt run --save panoptic`` wrote.
+
+    Maps and ground truth belong together by the names of their pictures; where not one name is in both (frames of
+    a video), by image id.
+
+    Args:
+        path: the folder with ``panoptic.json``, or that file.
+        data: ground truth; its pictures themselves are not read.
+        limit: how many pictures at most.
+        progress: called after each picture.
+
+    Raises:
+        EvaluationError: no predictions, no panoptic ground truth, or nothing in common.
+    """
+    if data.panoptic is None:
+        raise EvaluationError(f"{data.source}: has no panoptic ground truth, which --predictions are held against")
+    found = _open_predictions(path)
+    judge = PanopticJudge(data.panoptic, categories_of(found.classes))
+    keys = _pair(data.panoptic, found)
+    evaluation = _Evaluation([judge], None, limit, keys)
+    if not _same_names(data.panoptic, found):
+        evaluation.notes.append("predictions and ground truth share no picture's name: paired by image id")
+    for done, key in enumerate(evaluation.keys, start=1):
+        evaluation.attempt(judge, key, partial(_add_map, judge, key, found, keys[key]))
+        progress(done, len(evaluation.keys))
+    return evaluation.finish()
+
+
+class _Evaluation:
+    """Keeps account of what is judged and what is left out."""
+
+    def __init__(
+        self, judges: Sequence[Judge], data: Data | None, limit: int | None, found: Collection[str] = ()
+    ) -> None:
+        self.judges = judges
+        self.left_out: list[LeftOut] = []
+        self.notes = [note for judge in judges for note in judge.notes]
+        self.unread = 0
+        present = data.images.keys() if data is not None else found
+        lack = "no such picture" if data is not None else "no prediction"
+        for judge in judges:
+            self.left_out += [LeftOut(key, lack, judge.measure) for key in judge.keys if key not in present]
+            if data is not None:
+                self.left_out += [
+                    LeftOut(key, "it has no annotation", judge.measure) for key in present if key not in judge.keys
+                ]
+        keys = [key for key in present if any(key in judge.keys for judge in judges)]
+        self.keys = keys if limit is None else keys[:limit]
+        if limit is not None and limit < len(keys):
+            self.notes.append(f"the first {limit} of {len(keys)} pictures, as --limit asks")
+
+    def attempt(self, judge: Judge, key: str, add: Callable[[], None]) -> None:
+        """Let a judge add a picture that it has ground truth for; note why it could not."""
+        if key not in judge.keys:
+            return
+        try:
+            add()
+        except LeftOutError as error:
+            self.left_out.append(LeftOut(key, str(error), judge.measure))
+
+    def finish(self) -> Evaluation:
+        for judge in self.judges:
+            if judge.count == 0:
+                reasons = summarise(entry for entry in self.left_out if entry.measure == judge.measure)
+                raise EvaluationError(f"{judge.measure}: no picture can be evaluated; {'; '.join(reasons)}")
+        scores = tuple(scores for judge in self.judges for scores in judge.scores())
+        return Evaluation(scores, tuple(self.left_out), tuple(self.notes))
+
+
+def _judges(
+    segmenter: Segmenter, data: Data, modes: Collection[Mode] | None
+) -> tuple[dict[Mode, Judge], list[str]]:
+    """A judge for each view, and notes on views that nobody asked for and that cannot be judged."""
+    card = segmenter.card
+    there = [mode for mode in MODES if getattr(data, mode) is not None]
+    for mode in modes or ():
+        if mode not in card.views:
+            raise EvaluationError(f"the model has no {mode} view; it has {', '.join(card.views)}")
+        if mode not in there:
+            raise EvaluationError(f"{data.source}: has no {mode} ground truth; it has {', '.join(there)}")
+    chosen = [mode for mode in card.views if mode in (modes or there)]
+    if not chosen:
+        raise EvaluationError(
+            f"{data.source}: has {', '.join(there)} ground truth, and the model gives {', '.join(card.views)}"
+        )
+    judges: dict[Mode, Judge] = {}
+    notes: list[str] = []
+    for mode in chosen:
+        try:
+            judges[mode] = _judge(mode, data, card.categories[mode])
+        except EvaluationError as error:
+            if modes or mode == card.mode or (mode == chosen[-1] and not judges):
+                raise
+            notes.append(f"{mode} is left out: {error}")
+    return judges, notes
+
+
+def _notes_on_weights(segmenter: Segmenter) -> list[str]:
+    card = segmenter.card
+    return [
+        f"{card.networks[branch]} has RANDOM weights: its figures mean nothing"
+        for branch, origin in card.weights.items()
+        if origin.is_random
+    ]
+
+
+def _judge(mode: Mode, data: Data, classes: Sequence[Category]) -> Judge:
+    if mode == "semantic" and data.semantic is not None:
+        return SemanticJudge(data.semantic, classes)
+    if mode == "instance" and data.instance is not None:
+        return InstanceJudge(data.instance, classes)
+    assert data.panoptic is not None
+    return PanopticJudge(data.panoptic, classes)
+
+
+def _view(segmenter: Segmenter, mode: Mode) -> Segmenter:
+    """The same loaded model with another view; AP wants every detection."""
+    limits = segmenter.thresholds
+    if mode == "instance":
+        limits = Thresholds(0.0, limits.overlap, limits.stuff_area)
+    return Segmenter(segmenter.card, segmenter.backend, mode, limits)
+
+
+def _frames(evaluation: _Evaluation, data: Data, size: int) -> Iterator[list[tuple[str, Frame]]]:
+    batch: list[tuple[str, Frame]] = []
+    for key in evaluation.keys:
+        try:
+            batch.append((key, read_picture(data.images[key])))
+        except SourceError:
+            evaluation.unread += 1
+            evaluation.left_out += [
+                LeftOut(key, "its picture is damaged, or cannot be read", judge.measure)
+                for judge in evaluation.judges
+                if key in judge.keys
+            ]
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _add_map(judge: PanopticJudge, key: str, found: PanopticTruth, found_key: str) -> None:
+    judge.add_map(key, _agreeing(found, found_key))
+
+
+def _open_predictions(path: Path) -> PanopticTruth:
+    file = path / "panoptic.json" if path.is_dir() else path
+    if not file.is_file():
+        raise EvaluationError(f"{file}: no such file; make one with `segopt run --save panoptic`")
+    document = read_json(file)
+    if kind_of(document, file.name) != "panoptic":
+        raise EvaluationError(f"{file}: holds no panoptic maps; make it with `segopt run --save panoptic`")
+    return panoptic_truth(file, document)
+
+
+def _same_names(truth: PanopticTruth, found: PanopticTruth) -> dict[str, str]:
+    return {key: key for key in truth.pictures if key in found.pictures}
+
+
+def _pair(truth: PanopticTruth, found: PanopticTruth) -> dict[str, str]:
+    """Key in the ground truth to key in the predictions."""
+    if same := _same_names(truth, found):
+        return same
+    by_id = {entry.image_id: key for key, entry in found.pictures.items()}
+    pairs = {key: by_id[entry.image_id] for key, entry in truth.pictures.items() if entry.image_id in by_id}
+    if not pairs:
+        raise EvaluationError(
+            f"{found.source}: has not one picture in common with {truth.source}, by name or by image id"
+        )
+    return pairs
+
+
+def _agreeing(found: PanopticTruth, key: str) -> SegmentMap:
+    """A predicted map whose pixels and segments agree, as panopticapi demands."""
+    segment_map = found.read(key)
+    if {int(i) for i in np.unique(segment_map.ids)} - {0} != {segment.id for segment in segment_map.segments}:
+        raise LeftOutError("its predicted PNG and json do not list the same segments")
+    return segment_map

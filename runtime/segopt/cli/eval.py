@@ -1,0 +1,236 @@
+"""``segopt eval``: how right a model is, measured on annotated pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from segopt.cli.run import Device, View
+from segopt.errors import SegoptError, UsageError
+
+if TYPE_CHECKING:
+    from segopt_bench.evaluation import Data, Evaluation, Scores
+
+
+class Against(str, Enum):
+    """What to compare with."""
+
+    torch = "torch"
+
+
+def eval(
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="Pictures with ground truth: COCO panoptic, COCO instances, index maps; or one COCO json file.",
+            show_default=False,
+        ),
+    ],
+    engine: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Model that `segopt export` made.", show_default=False)
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="In place of --engine: folder that `segopt run --save panoptic` wrote.",
+            show_default=False,
+        ),
+    ] = None,
+    against: Annotated[
+        Against | None,
+        typer.Option(help="Evaluate the PyTorch network that the model came from too, and show the difference."),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="--against: the network's weights, where a file had them.")
+    ] = None,
+    semantic_weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Panoptic: of the semantic network.")
+    ] = None,
+    instance_weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Panoptic: of the instance network.")
+    ] = None,
+    mode: Annotated[
+        View | None,
+        typer.Option(help="Judge this view alone.", show_default="all that model and data have"),
+    ] = None,
+    score_threshold: Annotated[
+        float | None,
+        typer.Option(metavar="0..1", help="PQ: lowest score of an object.", show_default="the model's own"),
+    ] = None,
+    stuff_area: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="PQ: smallest region of stuff, in pixels.", show_default="the model's own"),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", help="The first N pictures.", min=1, show_default="all")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all figures to a file.")] = None,
+    device: Annotated[Device, typer.Option(help="Where to run; auto takes a GPU where one works.")] = Device.auto,
+) -> None:
+    """Measure accuracy: mIoU (semantic), box and mask AP (instance), PQ (panoptic)."""
+    if (engine is None) == (predictions is None):
+        raise UsageError("eval takes one of --engine FILE and --predictions DIR")
+    for_networks = {
+        "--against": against,
+        "--mode": mode,
+        "--score-threshold": score_threshold,
+        "--stuff-area": stuff_area,
+    }
+    if predictions is not None and (idle := [name for name, value in for_networks.items() if value is not None]):
+        raise UsageError(f"--predictions are finished maps, with no network to run: leave {', '.join(idle)} out")
+    files = {
+        "semantic": semantic_weights or weights,
+        "instance": instance_weights or weights,
+    }
+    if any(files.values()) and against is None:
+        raise UsageError("weights are for --against torch; add it, or leave them out")
+    _need_bench_packages()
+    from segopt.atomic import make_folder, write_json
+    from segopt_bench.evaluation import evaluate_predictions, open_data
+
+    if json is not None:
+        make_folder(json.parent)
+    opened = open_data(data)
+    other = None
+    if engine is None:
+        assert predictions is not None
+        with _progress(predictions.name) as progress:
+            own = evaluate_predictions(predictions, opened, limit=limit, progress=progress)
+    else:
+        own, other = _evaluate_engine(
+            engine,
+            opened,
+            {"device": device.value, "score_threshold": score_threshold, "stuff_area": stuff_area},
+            {branch: file for branch, file in files.items() if file} if against else None,
+            {"modes": [mode.value] if mode else None, "limit": limit},
+        )
+    _show(own, other)
+    if json is not None:
+        document: dict[str, Any] = {"model": str(engine or predictions), "data": str(data), **own.to_json()}
+        if other is not None:
+            differences = [a.minus(b) for a, b in zip(own.scores, other.scores, strict=True)]
+            document["against"] = {"torch": other.to_json()["scores"]}
+            document["difference"] = {scores.measure: scores.to_json() for scores in differences}
+        write_json(json, document)
+        typer.echo(f"figures: {json}")
+
+
+def _need_bench_packages() -> None:
+    for package in ("pycocotools", "PIL"):
+        if importlib.util.find_spec(package) is None:
+            raise SegoptError(f"eval needs {package}, which is not installed: pip install 'segopt[bench]'")
+
+
+def _evaluate_engine(
+    engine: Path,
+    data: Data,
+    loading: dict[str, Any],
+    weights: dict[str, Path] | None,
+    options: dict[str, Any],
+) -> tuple[Evaluation, Evaluation | None]:
+    """The model's evaluation, and that of its PyTorch network where ``weights`` is not None."""
+    from segopt.segmenter import load
+    from segopt_bench.evaluation import evaluate_engine
+
+    with load(engine, **loading) as segmenter:
+        network = None
+        if weights is not None:
+            from segopt.cli.export import need_export_packages
+
+            need_export_packages()
+            from segopt_bench.evaluation.torch_network import torch_segmenter
+
+            # Before the long work: weights may be missing.
+            network = torch_segmenter(segmenter.card, segmenter.thresholds, weights)
+        with _progress(engine.name) as progress:
+            own = evaluate_engine(segmenter, data, progress=progress, **options)
+        if network is None:
+            return own, None
+        with _progress("PyTorch") as progress:
+            return own, evaluate_engine(network, data, progress=progress, **options)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr; nothing where stderr is no terminal."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), *Progress.get_default_columns()[1:])
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(escape(name), total=None)
+        yield lambda done, count: bar.update(task, completed=done, total=count)
+
+
+def _show(own: Evaluation, other: Evaluation | None) -> None:
+    from rich.console import Console
+
+    console = Console()
+    for i, scores in enumerate(own.scores):
+        console.print(_table(scores) if other is None else _comparison(scores, other.scores[i]))
+    for remark in own.remarks:
+        typer.echo(f"note: {remark}")
+
+
+def _table(scores: Scores) -> Any:
+    """Totals, then classes; in percent."""
+    from rich.text import Text
+
+    table = _empty_table(scores)
+    for group in (scores.totals, scores.classes):
+        names = list(dict.fromkeys(name for row in group.values() for name in row))
+        if group is scores.totals:
+            for name in names:
+                table.add_column(name, justify="right")
+        elif names != (first := list(next(iter(scores.totals.values())))):
+            # A class has figures of its own kind: IoU and accuracy, where the totals have their means.
+            table.add_row("class", *(names + [""] * len(first))[: len(first)], style="dim")
+        for label, row in group.items():
+            table.add_row(Text(label), *(_percent(row[name]) for name in names))
+        table.add_section()
+    return table
+
+
+def _comparison(own: Scores, other: Scores) -> Any:
+    """A row for each figure of the totals, and for the first figure of each class; in percent."""
+    from rich.text import Text
+
+    table = _empty_table(own)
+    for column in ("figure", "engine", "PyTorch", "difference"):
+        table.add_column(column, justify="left" if column == "figure" else "right")
+    difference = own.minus(other)
+    for group, most in (("totals", None), ("classes", 1)):
+        for label, row in getattr(own, group).items():
+            for name in list(row)[:most]:
+                values = [getattr(scores, group)[label][name] for scores in (own, other)]
+                apart = getattr(difference, group)[label][name]
+                table.add_row(
+                    Text(label), name, *map(_percent, values), "-" if apart is None else f"{100 * apart:+.2f}"
+                )
+        table.add_section()
+    return table
+
+
+def _empty_table(scores: Scores) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    title = Text(f"{scores.measure}: {scores.pictures} pictures, in percent")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    table.add_column("", style="cyan", no_wrap=True)
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"
