@@ -75,7 +75,9 @@ def match_classes(found: Sequence[Category], truth: Sequence[TruthClass], source
         if by_name.setdefault(plain_name(entry.name), entry.id) != entry.id:
             raise EvaluationError(f"{source}: has two classes named {entry.name!r}; give each its own name")
     to_truth = {
-        category.id: by_name[plain_name(category.name)] for category in found if plain_name(category.name) in by_name
+        category.id: by_name[plain_name(category.name)]
+        for category in found
+        if plain_name(category.name) in by_name
     }
     shared = frozenset(to_truth.values())
     only_found = tuple(category.name for category in found if category.id not in to_truth)
