@@ -1,0 +1,70 @@
+"""The demo: small networks that come with the package, on scenes that they have not seen."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import segopt
+from segopt.cli.main import main
+from segopt_bench.scenes import CATEGORIES, Scene
+from segopt_export.exporter import ExportRequest, export
+from segopt_export.weights import WeightsRequest
+
+SIZE = (256, 448)
+
+
+@pytest.fixture(scope="module")
+def demo_model(tmp_path_factory):
+    demo = WeightsRequest("demo")
+    request = ExportRequest(
+        "panoptic",
+        weights={"semantic": demo, "instance": demo},
+        output=tmp_path_factory.mktemp("demo") / "panoptic.onnx",
+    )
+    return export(request).path
+
+
+def test_the_demo_model_knows_the_categories_of_the_scenes(demo_model):
+    card = segopt.read_card(demo_model)
+    assert card.canvas == SIZE
+    assert card.categories["panoptic"] == CATEGORIES
+    assert {origin.name for origin in card.weights.values()} == {"demo"}
+
+
+def test_most_of_a_scene_is_recognised(demo_model):
+    scenes = [Scene(seed).render(*SIZE) for seed in range(12)]
+    right, large, found = [], 0, 0
+    with segopt.load(demo_model, stuff_area=400) as segmenter:
+        for scene in scenes:
+            result = segmenter(scene.frame)
+            assert isinstance(result, segopt.PanopticResult)
+            ids = np.zeros(result.segment_map.max() + 1, dtype=int)
+            ids[[s.id for s in result.segments]] = [s.category_id for s in result.segments]
+            right.append((ids[result.segment_map] == scene.classes + 1).mean())
+            for thing in (s for s in scene.segments if s.is_thing and s.area > 1500):
+                large += 1
+                mask = scene.segment_map == thing.id
+                found += any(
+                    s.category_id == thing.category_id and overlap(mask, result.mask(s.id)) > 0.5
+                    for s in result.segments
+                )
+    assert np.mean(right) > 0.8
+    assert large > 10
+    assert found / large > 0.6
+
+
+def overlap(a, b):
+    return np.count_nonzero(a & b) / np.count_nonzero(a | b)
+
+
+def test_segopt_demo_leaves_what_it_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["segopt", "demo", "--seconds", "1"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    for name in ("panoptic-demo.onnx", "video-overlay.mp4", "panoptic.json", "contact-sheet.png"):
+        assert (tmp_path / "runs" / "demo" / name).stat().st_size > 0
+        assert f"runs/demo/{name}" in out
