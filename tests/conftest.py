@@ -7,6 +7,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import tiny
+from segopt.cli import main
 
 
 @pytest.fixture
@@ -19,3 +20,18 @@ def semantic_engine(tmp_path):
 def panoptic_engine(tmp_path):
     """Path of a panoptic engine: bright pixels are sky, two objects at fixed places, 48x64, batch 1."""
     return tiny.panoptic_engine(tmp_path / "panoptic.onnx")
+
+
+@pytest.fixture
+def segopt_cli(monkeypatch, capsys):
+    """Run the command line in this process: its exit status, and what it printed."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["segopt", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        printed = capsys.readouterr()
+        return exit_.value.code, printed.out, printed.err
+
+    return call

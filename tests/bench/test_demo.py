@@ -1,12 +1,9 @@
 """The demo: small networks that come with the package, on scenes that they have not seen."""
 
-import sys
-
 import numpy as np
 import pytest
 
 import segopt
-from segopt.cli.main import main
 from segopt_bench.scenes import CATEGORIES, Scene
 from segopt_export.exporter import ExportRequest, export
 from segopt_export.weights import WeightsRequest
@@ -58,13 +55,10 @@ def overlap(a, b):
     return np.count_nonzero(a & b) / np.count_nonzero(a | b)
 
 
-def test_segopt_demo_leaves_what_it_says(tmp_path, monkeypatch, capsys):
+def test_segopt_demo_leaves_what_it_says(segopt_cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["segopt", "demo", "--seconds", "1"])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 0
-    out = capsys.readouterr().out
+    status, out, _ = segopt_cli("demo", "--seconds", 1)
+    assert status == 0
     for name in ("panoptic-demo.onnx", "video-overlay.mp4", "panoptic.json", "contact-sheet.png"):
         assert (tmp_path / "runs" / "demo" / name).stat().st_size > 0
         assert f"runs/demo/{name}" in out

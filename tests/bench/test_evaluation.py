@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import sys
 
 import cv2
 import numpy as np
@@ -12,7 +11,6 @@ from PIL import Image
 
 import segopt
 import tiny
-from segopt.cli import main
 from segopt.masks import paste_mask
 from segopt.pipeline import run_pipeline
 from segopt.rle import encode_rle
@@ -102,21 +100,6 @@ def evaluate(engine, folder, **options):
 
 def totals(evaluation, measure):
     return next(scores for scores in evaluation.scores if scores.measure == measure).totals
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command line in this process: its exit status, and what it printed."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["segopt", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        printed = capsys.readouterr()
-        return exit_.value.code, printed.out, printed.err
-
-    return call
 
 
 def test_an_engine_that_is_right_scores_1_in_every_view(folder, panoptic_engine):
@@ -290,21 +273,21 @@ def bad_category(document):
         (lambda f: change(f / "panoptic.json", lambda d: d["categories"][1].update(name="person")), "two classes"),
     ],
 )
-def test_bad_data_is_one_clear_line(folder, panoptic_engine, run, break_it, message):
+def test_bad_data_is_one_clear_line(folder, panoptic_engine, segopt_cli, break_it, message):
     break_it(folder)
-    status, _, err = run("eval", "--engine", panoptic_engine, "--data", folder)
+    status, _, err = segopt_cli("eval", "--engine", panoptic_engine, "--data", folder)
     assert status == 1
     assert message in err
     assert err.count("\n") == 1
 
 
-def test_what_segopt_run_wrote_is_evaluated_as_it_is(folder, panoptic_engine, tmp_path, run):
+def test_what_segopt_run_wrote_is_evaluated_as_it_is(folder, panoptic_engine, tmp_path, segopt_cli):
     with open_source(str(folder / "images")) as source, segopt.load(panoptic_engine) as segmenter:
         sinks = make_sinks(("panoptic",), tmp_path / "out", source, "panoptic")
         run_pipeline(source, segmenter, sinks)
     evaluation = evaluate_predictions(tmp_path / "out", open_data(folder))
     assert totals(evaluation, "panoptic")["all"]["PQ"] == 1
-    status, out, _ = run("eval", "--predictions", tmp_path / "out", "--data", folder)
+    status, out, _ = segopt_cli("eval", "--predictions", tmp_path / "out", "--data", folder)
     assert status == 0
     assert "panoptic: 3 pictures" in out
 
@@ -344,9 +327,9 @@ def test_objects_without_masks_have_boxes_alone(folder, tmp_path):
     assert any("boxes alone" in note for note in evaluation.notes)
 
 
-def test_the_command_shows_tables_and_writes_json(folder, panoptic_engine, run, tmp_path):
+def test_the_command_shows_tables_and_writes_json(folder, panoptic_engine, segopt_cli, tmp_path):
     file = tmp_path / "new" / "figures.json"
-    status, out, err = run("eval", "--engine", panoptic_engine, "--data", folder, "--json", file)
+    status, out, err = segopt_cli("eval", "--engine", panoptic_engine, "--data", folder, "--json", file)
     assert (status, err) == (0, "")
     for text in ("panoptic: 3 pictures, in percent", "boxes:", "masks:", "mIoU", "PQ", "100.00", "Person", "sky"):
         assert text in out
@@ -366,17 +349,17 @@ def test_the_command_shows_tables_and_writes_json(folder, panoptic_engine, run, 
         (("--engine", "a.onnx", "--weights", "w.pth"), "add it, or leave them out"),
     ],
 )
-def test_options_that_do_not_go_together(folder, run, arguments, message):
-    status, _, err = run("eval", "--data", folder, *arguments)
+def test_options_that_do_not_go_together(folder, segopt_cli, arguments, message):
+    status, _, err = segopt_cli("eval", "--data", folder, *arguments)
     assert status == 2
     assert message in err
 
 
-def test_without_pycocotools_it_says_what_to_install(folder, panoptic_engine, run, monkeypatch):
+def test_without_pycocotools_it_says_what_to_install(folder, panoptic_engine, segopt_cli, monkeypatch):
     import importlib.util
 
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pycocotools" else find(name))
-    status, _, err = run("eval", "--engine", panoptic_engine, "--data", folder)
+    status, _, err = segopt_cli("eval", "--engine", panoptic_engine, "--data", folder)
     assert status != 0
     assert "pip install 'segopt[bench]'" in err

@@ -14,7 +14,6 @@ import torch
 
 import lively
 import segopt
-from segopt.cli.main import main
 from segopt_export import exporter, onnx_file
 from segopt_export.networks import NETWORKS
 
@@ -23,19 +22,10 @@ RCNN = "maskrcnn_resnet50_fpn"
 DATA_DEPENDENT = {"NonZero", "NonMaxSuppression", "RoiAlign", "Loop", "If", "Scan", "Unique", "Compress"}
 
 
-@pytest.fixture
-def segopt_cli(monkeypatch, capsys, tmp_path):
-    """Run the command line in an empty folder: (status, stdout, stderr)."""
+@pytest.fixture(autouse=True)
+def empty_folder(monkeypatch, tmp_path):
+    """Every test starts in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["segopt", *(str(a) for a in arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

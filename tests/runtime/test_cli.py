@@ -12,27 +12,11 @@ import pytest
 
 import segopt
 import tiny
-from segopt.cli import main
 from segopt.cli.main import app
 from segopt.errors import SegoptError
 
 COMMAND = Path(sys.executable).with_name("segopt")
 VERBS = [command.name or command.callback.__name__ for command in app.registered_commands]
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command line in this process: its exit status, and what it printed."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["segopt", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        printed = capsys.readouterr()
-        return exit_.value.code, printed.out, printed.err
-
-    return call
 
 
 def command(*arguments, **options):
@@ -81,8 +65,8 @@ def test_a_reader_that_stops_reading_gets_no_traceback(panoptic_engine):
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
-def test_help_lists_every_verb(run, arguments):
-    status, out, err = run(*arguments)
+def test_help_lists_every_verb(segopt_cli, arguments):
+    status, out, err = segopt_cli(*arguments)
     assert (status, err) == (0, "")
     assert "Usage: segopt" in out
     for verb in VERBS:
@@ -90,8 +74,8 @@ def test_help_lists_every_verb(run, arguments):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help(run, verb):
-    status, out, err = run(verb, "--help")
+def test_every_verb_has_help(segopt_cli, verb):
+    status, out, err = segopt_cli(verb, "--help")
     assert (status, err) == (0, "")
     assert f"Usage: segopt {verb}" in out
 
@@ -115,8 +99,8 @@ def test_every_verb_has_help(run, verb):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_usage_is_one_line_and_status_2(run, arguments, words):
-    status, out, err = run(*arguments)
+def test_wrong_usage_is_one_line_and_status_2(segopt_cli, arguments, words):
+    status, out, err = segopt_cli(*arguments)
     assert (status, out) == (2, "")
     assert_one_error_line(err)
     assert words in err
@@ -124,19 +108,19 @@ def test_wrong_usage_is_one_line_and_status_2(run, arguments, words):
 
 
 @pytest.mark.parametrize("threshold", ["-1", "1.5", "nan"])
-def test_values_out_of_range_are_wrong_usage(run, tmp_path, panoptic_engine, threshold):
+def test_values_out_of_range_are_wrong_usage(segopt_cli, tmp_path, panoptic_engine, threshold):
     picture = tmp_path / "picture.png"
     cv2.imwrite(str(picture), np.zeros((48, 64, 3), np.uint8))
-    status, _, err = run("run", picture, "--engine", panoptic_engine, "--score-threshold", threshold)
+    status, _, err = segopt_cli("run", picture, "--engine", panoptic_engine, "--score-threshold", threshold)
     assert status == 2
     assert_one_error_line(err)
     assert "score_threshold" in err
 
 
-def test_a_view_that_the_model_does_not_have_is_wrong_usage(run, tmp_path, semantic_engine):
+def test_a_view_that_the_model_does_not_have_is_wrong_usage(segopt_cli, tmp_path, semantic_engine):
     picture = tmp_path / "picture.png"
     cv2.imwrite(str(picture), np.zeros((48, 64, 3), np.uint8))
-    status, _, err = run(
+    status, _, err = segopt_cli(
         "run", picture, "--engine", semantic_engine, "--mode", "instance", "--output", tmp_path / "out"
     )
     assert status == 2
@@ -164,11 +148,11 @@ BAD_FILES = {
 
 @pytest.mark.parametrize("kind", BAD_FILES)
 @pytest.mark.parametrize("name", ["bad.onnx", "bad.plan", "bad [red]名.onnx"])
-def test_files_that_are_no_model_are_one_line_and_status_1(run, tmp_path, kind, name):
+def test_files_that_are_no_model_are_one_line_and_status_1(segopt_cli, tmp_path, kind, name):
     path = tmp_path / name
     BAD_FILES[kind](path)
     for arguments in (["info", path], ["info", path, "--json"], ["run", "--engine", path, sample(tmp_path)]):
-        status, out, err = run(*arguments)
+        status, out, err = segopt_cli(*arguments)
         assert (status, out) == (1, "")
         assert_one_error_line(err)
         assert name in err
@@ -180,26 +164,26 @@ def sample(folder):
     return path
 
 
-def test_an_error_of_several_lines_is_printed_as_one(run, monkeypatch):
+def test_an_error_of_several_lines_is_printed_as_one(segopt_cli, monkeypatch):
     def fail(*_, **__):
         raise SegoptError("model.onnx: broken\n  in two places")
 
     monkeypatch.setattr("segopt.onnx_metadata.read_card", fail)
-    status, _, err = run("info", "model.onnx")
+    status, _, err = segopt_cli("info", "model.onnx")
     assert (status, err) == (1, "segopt: error: model.onnx: broken in two places\n")
 
 
-def test_an_interrupt_is_status_130(run, monkeypatch):
+def test_an_interrupt_is_status_130(segopt_cli, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("segopt.onnx_metadata.read_card", interrupt)
-    status, _, err = run("info", "model.onnx")
+    status, _, err = segopt_cli("info", "model.onnx")
     assert status == 130
     assert "Traceback" not in err
 
 
-def test_info_prints_the_card(run, panoptic_engine):
-    status, out, err = run("info", panoptic_engine)
+def test_info_prints_the_card(segopt_cli, panoptic_engine):
+    status, out, err = segopt_cli("info", panoptic_engine)
     assert (status, err) == (0, "")
     assert "panoptic" in out
