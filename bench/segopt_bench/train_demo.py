@@ -27,15 +27,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segopt_bench.scenes import SEMANTIC_CATEGORIES, THINGS, Scene
+from segopt_bench.scenes import FEWEST_PIXELS, SEMANTIC_CATEGORIES, THINGS, Scene
+from segopt_export.exporter import IMAGENET_MEAN, IMAGENET_STD
 from segopt_export.small_networks import lraspp_mobilenet_v3_small, maskrcnn_mobilenet_v3_small_fpn
 
 SIZE = (256, 448)
 FIRST_SEED = 100_000
 """Scenes below this seed are held out."""
-MEAN = torch.tensor([0.485, 0.456, 0.406]).reshape(3, 1, 1)
-STD = torch.tensor([0.229, 0.224, 0.225]).reshape(3, 1, 1)
-FEWEST_PIXELS = 20
+MEAN = torch.tensor(IMAGENET_MEAN).reshape(3, 1, 1)
+STD = torch.tensor(IMAGENET_STD).reshape(3, 1, 1)
 
 T = TypeVar("T")
 

@@ -142,7 +142,7 @@ def download(url: str) -> Path:
 
 
 def _offline_mend(name: str) -> str:
-    return f"give the file with --weights {name}, or use --weights random to try things out"
+    return f"give {name} as a file, or take --weights demo or --weights random, which need no network"
 
 
 def _random(network: Network, request: WeightsRequest) -> Trained:
