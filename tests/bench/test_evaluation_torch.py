@@ -16,14 +16,14 @@ from segopt_bench.evaluation.torch_network import torch_segmenter
 from segopt_export.classes import default_classes
 from segopt_export.exporter import ExportRequest, export, make_card
 from segopt_export.maskrcnn import DetectionLimits
-from segopt_export.networks import find_network
+from segopt_export.networks import DEMO_NETWORKS, find_network
 from segopt_export.random_weights import random_picture
 from segopt_export.weights import Trained, WeightsRequest, load_weights
 
 CANVAS = (64, 96)
 LIMITS = Thresholds(0.5, 0.5, 64)
-SEMANTIC = find_network("lraspp_mobilenet_v3_small", "semantic")
-INSTANCE = find_network("maskrcnn_mobilenet_v3_small_fpn", "instance")
+SEMANTIC = find_network(DEMO_NETWORKS["semantic"], "semantic")
+INSTANCE = find_network(DEMO_NETWORKS["instance"], "instance")
 
 
 @pytest.fixture(scope="module")

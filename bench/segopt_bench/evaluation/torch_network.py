@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from segopt.card import Card
 from segopt.contract import TensorSpec, input_specs, output_specs
 from segopt.segmenter import Segmenter, Thresholds
 from segopt_bench.evaluation.problems import EvaluationError
-from segopt_export.exporter import BRANCHES, build_graph
+from segopt_export.classes import ClassEntry
+from segopt_export.exporter import branches_of, build_graph
 from segopt_export.graph import SegmentationGraph
 from segopt_export.maskrcnn import DetectionLimits, Target
 from segopt_export.networks import Branch, find_network
@@ -57,26 +59,39 @@ def torch_segmenter(card: Card, thresholds: Thresholds, files: Mapping[str, Path
         EvaluationError: a file is wanted, or has not the weights that the card names.
         ExportError: the weights cannot be had, or do not fit.
     """
-    trained = {branch: _load(card, branch, files.get(branch)) for branch in BRANCHES[card.mode]}
+    trained = load_trained(card, files)
     limits = DetectionLimits(max_detections=card.max_detections) if card.max_detections else DetectionLimits()
     target: Target = "tensorrt" if card.target == "tensorrt" else "cpu"
     graph = build_graph(trained, card.canvas, limits, target)
     return Segmenter(card, TorchBackend(graph, card), card.mode, thresholds)
 
 
+def load_trained(card: Card, files: Mapping[str, Path]) -> dict[Branch, Trained]:
+    """The networks that a card names, by branch, with their weights.
+
+    Args:
+        card: of the exported model.
+        files: weights file of each branch whose weights came from a file.
+
+    Raises:
+        EvaluationError: a file is wanted, or has not the weights that the card names.
+        ExportError: the weights cannot be had, or do not fit.
+    """
+    return {branch: _load(card, branch, files.get(branch)) for branch in branches_of(card.mode, card.networks)}
+
+
 def _load(card: Card, branch: Branch, file: Path | None) -> Trained:
     network, origin = find_network(card.networks[branch], branch), card.weights[branch]
-    default = network.default_weights
     if file is not None:
         request = WeightsRequest(str(file))
     elif seed := re.fullmatch(r"random \(seed (\d+)\)", origin.name):
         request = WeightsRequest("random", seed=int(seed[1]))
     elif origin.name == "demo":
         request = WeightsRequest("demo")
-    elif default is not None and origin.name == default.name:
+    elif origin.name == network.default_name:
         request = WeightsRequest("default")
     else:
-        option = "--weights" if card.mode != "panoptic" else f"--{branch}-weights"
+        option = "--weights" if branch == card.mode else f"--{branch}-weights"
         raise EvaluationError(
             f"the {branch} weights came from the file {origin.name}; give it with {option} {origin.name}"
         )
@@ -86,4 +101,12 @@ def _load(card: Card, branch: Branch, file: Path | None) -> Trained:
             f"{file or trained.origin.name}: are not the {branch} weights that the model was exported from "
             f"({origin.name}, sha256 {origin.sha256[:12]}); their sha256 is {trained.origin.sha256[:12]}"
         )
-    return trained
+    return _with_ids_of(card, trained)
+
+
+def _with_ids_of(card: Card, trained: Trained) -> Trained:
+    """The same with the card's ids for a detector's classes: a weights file does not hold them."""
+    things = card.categories.get("instance", ())
+    if trained.network.branch == "semantic" or len(things) != len(trained.classes) - 1:
+        return trained
+    return replace(trained, classes=[trained.classes[0], *(ClassEntry(c.name, id=c.id) for c in things)])

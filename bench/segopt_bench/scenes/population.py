@@ -64,11 +64,11 @@ class Population:
             ("car", 2.0, self._car),
             ("parked", 1.5 if self._street.parking else 0.0, self._parked),
             ("rider", 0.6, self._rider),
-            ("bicycle", 0.9, self._bicycle),
-            ("sign", 1.3, self._sign),
-            ("person", 3.2, self._person),
-            ("dog", 1.6, self._dog),
-            ("ball", 1.8, self._ball),
+            ("bicycle", 1.2, self._bicycle),
+            ("sign", 1.8, self._sign),
+            ("person", 4.0, self._person),
+            ("dog", 4.0, self._dog),
+            ("ball", 4.0, self._ball),
         ]
 
     def _look(self, time: float, near: float, far: float, fits: Callable[[float, float], bool]) -> Place | None:
@@ -124,17 +124,17 @@ class Population:
         return Path(x, place[1], 0.0 if lane.direction > 0 else math.pi, lane.speed, time)
 
     def _car(self, time: float) -> None:
-        path = self._lane_path(time, 6.5, 42)
+        path = self._lane_path(time, 6.0, 24)
         if path is not None:
             self._add(random_car(self._dice, path))
 
     def _bus(self, time: float) -> None:
-        path = self._lane_path(time, 11, 42)
+        path = self._lane_path(time, 10, 28)
         if path is not None:
             self._add(random_bus(self._dice, path))
 
     def _parked(self, time: float) -> None:
-        place = self._look(time, 5.5, 30, lambda x, _z: 1.5 < abs(x) < self._street.half_width)
+        place = self._look(time, 5.0, 18, lambda x, _z: 1.5 < abs(x) < self._street.half_width)
         if place is None:
             return
         sign = math.copysign(1.0, place[0])
@@ -144,7 +144,7 @@ class Population:
     def _rider(self, time: float) -> None:
         street, dice = self._street, self._dice
         inset = 2.9 if street.parking else 0.6
-        place = self._look(time, 5, 26, lambda x, _z: 1.0 < abs(x) < street.half_width)
+        place = self._look(time, 4.2, 13, lambda x, _z: 1.0 < abs(x) < street.half_width)
         if place is None:
             return
         sign = math.copysign(1.0, place[0])
@@ -156,14 +156,14 @@ class Population:
             self.things.append(Person(path, random_look(dice, riding=True)))
 
     def _bicycle(self, time: float) -> None:
-        place = self._look(time, 4.5, 18, self._on(Surface.PAVEMENT, Surface.GRASS))
+        place = self._look(time, 3.6, 10, self._on(Surface.PAVEMENT, Surface.GRASS))
         if place is not None:
             heading = self._dice.uniform(-0.3, 0.3) + self._dice.pick((0.0, math.pi, math.pi / 2), (3, 3, 2))
             self._add(random_bicycle(self._dice, Path(place[0], place[1], heading)))
 
     def _sign(self, time: float) -> None:
         street, dice = self._street, self._dice
-        place = self._look(time, 5, 24, lambda x, _z: abs(x) > 0.4 * street.half_width)
+        place = self._look(time, 4.0, 12, lambda x, _z: abs(x) > 0.4 * street.half_width)
         if place is None:
             return
         _, z, _ = place
@@ -180,7 +180,7 @@ class Population:
         street, dice = self._street, self._dice
         crossing = dice.chance(0.2)
         surfaces = (Surface.ROAD,) if crossing else (Surface.PAVEMENT, Surface.GRASS)
-        place = self._look(time, 3.4, 21, self._on(*surfaces))
+        place = self._look(time, 3.0, 11, self._on(*surfaces))
         if place is None:
             return
         x, z, _ = place
@@ -196,7 +196,7 @@ class Population:
 
     def _dog(self, time: float) -> None:
         dice = self._dice
-        place = self._look(time, 3.2, 13, self._on(Surface.PAVEMENT, Surface.GRASS))
+        place = self._look(time, 2.6, 7, self._on(Surface.PAVEMENT, Surface.GRASS))
         if place is not None:
             speed = dice.uniform(0.8, 2.0) if dice.chance(0.6) else 0.0
             heading = dice.pick((0.0, math.pi)) + dice.uniform(-0.1, 0.1) if speed else dice.uniform(-3.1, 3.1)
@@ -204,7 +204,7 @@ class Population:
 
     def _ball(self, time: float) -> None:
         dice = self._dice
-        place = self._look(time, 2.8, 10, self._on(Surface.PAVEMENT, Surface.GRASS, Surface.ROAD))
+        place = self._look(time, 2.2, 5.5, self._on(Surface.PAVEMENT, Surface.GRASS, Surface.ROAD))
         if place is not None:
             speed = dice.uniform(0.3, 1.5) if dice.chance(0.6) else 0.0
             self._add(random_ball(dice, Path(place[0], place[1], dice.uniform(-3.1, 3.1), speed, time)))

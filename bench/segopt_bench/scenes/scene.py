@@ -22,7 +22,7 @@ from segopt_bench.scenes.sketch import Layer
 from segopt_bench.scenes.street import Surface, random_street
 from segopt_bench.scenes.viewpoint import random_viewpoint
 
-FEWEST_PIXELS = 20
+FEWEST_PIXELS = 48
 """An object of which fewer pixels can be seen is not drawn, and is not in the ground truth."""
 
 FIRST_THING_ID = 100

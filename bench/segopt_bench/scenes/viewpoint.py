@@ -66,7 +66,7 @@ def random_viewpoint(dice: Dice, street: Street) -> Viewpoint:
         height=dice.uniform(1.5, 2.5) if dice.chance(0.8) else dice.uniform(2.5, 4.0),
         z=0.0,
         yaw=yaw,
-        pitch=math.radians(dice.uniform(-6, 4)),
+        pitch=math.radians(dice.uniform(-11, 1)),
         roll=math.radians(dice.uniform(-1.2, 1.2)),
         zoom=dice.uniform(1.1, 1.5),
         speed=speed,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segopt.cli.run import Device, View
+from segopt.cli.steps import counting
 from segopt.errors import SegoptError, UsageError
 
 if TYPE_CHECKING:
@@ -87,12 +86,13 @@ def eval(
     if predictions is not None and (idle := [name for name, value in for_networks.items() if value is not None]):
         raise UsageError(f"--predictions are finished maps, with no network to run: leave {', '.join(idle)} out")
     files = {
+        "panoptic": weights,
         "semantic": semantic_weights or weights,
         "instance": instance_weights or weights,
     }
     if any(files.values()) and against is None:
         raise UsageError("weights are for --against torch; add it, or leave them out")
-    _need_bench_packages()
+    need_bench_packages("eval")
     from segopt.atomic import make_folder, write_json
     from segopt_bench.evaluation import evaluate_predictions, open_data
 
@@ -102,7 +102,7 @@ def eval(
     other = None
     if engine is None:
         assert predictions is not None
-        with _progress(predictions.name) as progress:
+        with counting(predictions.name) as progress:
             own = evaluate_predictions(predictions, opened, limit=limit, progress=progress)
     else:
         own, other = _evaluate_engine(
@@ -123,10 +123,11 @@ def eval(
         typer.echo(f"figures: {json}")
 
 
-def _need_bench_packages() -> None:
+def need_bench_packages(command: str) -> None:
+    """Raise a SegoptError where what judging needs is not installed."""
     for package in ("pycocotools", "PIL"):
         if importlib.util.find_spec(package) is None:
-            raise SegoptError(f"eval needs {package}, which is not installed: pip install 'segopt[bench]'")
+            raise SegoptError(f"{command} needs {package}, which is not installed: pip install 'segopt[bench]'")
 
 
 def _evaluate_engine(
@@ -150,26 +151,12 @@ def _evaluate_engine(
 
             # Before the long work: weights may be missing.
             network = torch_segmenter(segmenter.card, segmenter.thresholds, weights)
-        with _progress(engine.name) as progress:
+        with counting(engine.name) as progress:
             own = evaluate_engine(segmenter, data, progress=progress, **options)
         if network is None:
             return own, None
-        with _progress("PyTorch") as progress:
+        with counting("PyTorch") as progress:
             return own, evaluate_engine(network, data, progress=progress, **options)
-
-
-@contextmanager
-def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr; nothing where stderr is no terminal."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import MofNCompleteColumn, Progress, TextColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), *Progress.get_default_columns()[1:])
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(escape(name), total=None)
-        yield lambda done, count: bar.update(task, completed=done, total=count)
 
 
 def _show(own: Evaluation, other: Evaluation | None) -> None:

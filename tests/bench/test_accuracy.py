@@ -1,0 +1,64 @@
+"""Accuracy of the demo networks on scenes that they were not trained on: PyTorch, and every file made from it."""
+
+import pytest
+
+import segopt
+from segopt_bench.evaluation import evaluate_engine, open_data
+from segopt_bench.evaluation.torch_network import torch_segmenter
+from segopt_bench.scenes import write_dataset
+from segopt_export.exporter import ExportRequest, export
+from segopt_export.weights import WeightsRequest
+
+SCENES = 40
+SIZE = (256, 448)
+STUFF_AREA = 500
+FIGURES = {"panoptic": "PQ", "semantic": "mIoU", "masks": "AP", "boxes": "AP"}
+FLOORS = {"panoptic": 0.65, "semantic": 0.85, "masks": 0.50, "boxes": 0.50}
+"""Of 40 scenes; the model card has the figures of 200."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scenes")
+    write_dataset(folder, range(SCENES), SIZE)
+    return open_data(folder)
+
+
+@pytest.fixture(scope="module")
+def export_demo(tmp_path_factory):
+    def make(name, **options):
+        demo = WeightsRequest("demo")
+        path = tmp_path_factory.mktemp("demo") / f"{name}.onnx"
+        weights = {"semantic": demo, "instance": demo}
+        return export(ExportRequest("panoptic", weights=weights, output=path, **options)).path
+
+    return make
+
+
+def figures(segmenter, data):
+    measured = {scores.measure: scores.totals["all"] for scores in evaluate_engine(segmenter, data).scores}
+    return {measure: measured[measure][name] for measure, name in FIGURES.items()}
+
+
+@pytest.fixture(scope="module")
+def eager(data, export_demo):
+    with (
+        segopt.load(export_demo("fp32"), device="cpu", stuff_area=STUFF_AREA) as engine,
+        torch_segmenter(engine.card, engine.thresholds, {}) as network,
+    ):
+        return figures(network, data)
+
+
+def test_the_networks_have_learnt_the_scenes(eager):
+    assert {measure: value for measure, value in eager.items() if value < FLOORS[measure]} == {}
+
+
+@pytest.mark.parametrize(
+    ("precision", "target"), [("fp32", "cpu"), ("fp32", "tensorrt"), ("fp16", "cpu")], ids="-".join
+)
+def test_a_file_is_as_accurate_as_pytorch(precision, target, data, export_demo, eager):
+    path = export_demo(f"{precision}-{target}", precision=precision, target=target)
+    with segopt.load(path, device="cpu", stuff_area=STUFF_AREA) as segmenter:
+        found = figures(segmenter, data)
+    # One part in a thousand: a tenth of a point.
+    assert found == pytest.approx(eager, abs=1e-3)
