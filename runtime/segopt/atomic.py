@@ -49,6 +49,23 @@ def make_folder(folder: Path) -> None:
         raise sink_error(folder, error) from None
 
 
+def check_writable(path: Path) -> None:
+    """Find out before a long job whether a file can be written; nothing is left behind.
+
+    Raises:
+        SinkError: unwritable folder, or a folder stands in the file's place.
+    """
+    if path.is_dir():
+        raise SinkError(f"{path}: is a folder; give the name of a file with --output")
+    make_folder(path.parent)
+    temporary = temporary_name(path)
+    try:
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise sink_error(path, error) from None
+
+
 def temporary_name(path: Path) -> Path:
     """A hidden name in the same folder, so that renaming it to ``path`` is atomic."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")

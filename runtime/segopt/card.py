@@ -94,6 +94,10 @@ class Card:
     stuff_area: int = 4096
     versions: Mapping[str, str] = field(default_factory=dict)
     """Software that made the file, by name."""
+    half_share: float = 0.0
+    """Share of convolutions, deconvolutions and fully connected layers that compute in half precision."""
+    float_layers: tuple[str, ...] = ()
+    """Names of the layers that were kept in FP32 in a half-precision file, since half cannot hold their values."""
     schema: int = SCHEMA
 
     @property
@@ -167,6 +171,9 @@ def _card_from(data: Mapping[str, Any]) -> Card:
         overlap_threshold=_fraction(data["overlap_threshold"], "overlap_threshold"),
         stuff_area=_whole(data["stuff_area"], 0, "stuff_area"),
         versions=_texts(data["versions"], "versions"),
+        # Files older than half precision have neither.
+        half_share=_fraction(data.get("half_share", 0.0), "half_share"),
+        float_layers=_names(data.get("float_layers", []), "float_layers"),
     )
     missing = {card.mode, *(("semantic", "instance") if card.mode == "panoptic" else ())} - set(card.categories)
     if missing:
@@ -215,6 +222,12 @@ def _text(value: Any, what: str) -> str:
         raise ValueError(f"{what} {value!r}")
     value.encode()  # JSON can hold half of a surrogate pair, which no terminal or file takes.
     return value
+
+
+def _names(values: Any, what: str) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise ValueError(f"{what} {values!r}")
+    return tuple(_text(name, what) for name in values)
 
 
 def _texts(values: Mapping[str, Any], what: str) -> dict[str, str]:

@@ -51,7 +51,11 @@ class Channel(Generic[T]):
     def take(self) -> T | None:
         """Take the next item if there is one; never waits."""
         with self._changed:
-            return self._items.popleft() if self._items else None
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
 
     def finish(self) -> None:
         """From the giver: nothing more will come. What waits can still be taken."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from segopt.card import Card
+from segopt.errors import EngineError
 
 
 @dataclass(frozen=True)
@@ -49,3 +51,22 @@ def output_specs(card: Card) -> dict[str, TensorSpec]:
         "converged": TensorSpec(np.dtype(np.int32), (b,)),
     }
     return {"semantic": semantic, "instance": instance, "panoptic": {**semantic, **instance}}[card.mode]
+
+
+def check_tensors(card: Card, found: Mapping[str, TensorSpec], path: Path) -> None:
+    """Compare a graph's inputs and outputs with what its card promises.
+
+    Args:
+        card: of the model.
+        found: inputs and outputs of the loaded graph, by name; more than the promised ones is no fault.
+        path: of the model file, for the message.
+
+    Raises:
+        EngineError: one is missing, or has another type or shape.
+    """
+    for name, spec in {**input_specs(card), **output_specs(card)}.items():
+        if found.get(name) != spec:
+            raise EngineError(
+                f"{path}: its card promises {name} as {spec}, the graph has {found.get(name, 'none')}; "
+                "export the model again"
+            )

@@ -14,6 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segopt.card import Card
+from segopt.results import Frame
+
 
 @dataclass(frozen=True)
 class Letterbox:
@@ -65,3 +68,42 @@ class Letterbox:
         # INTER_NEAREST takes the top left neighbour; INTER_NEAREST_EXACT the nearest to the pixel's centre.
         resized = cv2.resize(content, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         return resized.astype(np.uint8, copy=False)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Frames on the network's canvas."""
+
+    image: NDArray[np.uint8]
+    """uint8 BGR [B, H, W, 3]."""
+    letterboxes: tuple[Letterbox, ...]
+    """One for each frame; there may be fewer than B."""
+
+
+def letterbox_frames(frames: Sequence[Frame], card: Card) -> Prepared:
+    """Put up to ``card.batch`` frames, uint8 BGR [h, w, 3] each, on a model's canvas; unused slots are padding.
+
+    Raises:
+        ValueError: too many frames, or an array that is no frame.
+    """
+    if not 0 < len(frames) <= card.batch:
+        raise ValueError(f"{len(frames)} frames for a model that takes 1 to {card.batch} at once")
+    # Mean colour as BGR bytes: what normalisation turns into zeros.
+    padding = tuple(round(255 * mean) for mean in reversed(card.mean))
+    image = np.empty((card.batch, *card.canvas, 3), dtype=np.uint8)
+    image[len(frames) :] = padding
+    letterboxes = []
+    for frame, slot in zip(frames, image, strict=False):
+        _check_frame(frame)
+        letterbox = Letterbox.fit(frame.shape[:2], card.canvas)
+        letterbox.place(frame, slot, padding)
+        letterboxes.append(letterbox)
+    return Prepared(image, tuple(letterboxes))
+
+
+def _check_frame(frame: Frame) -> None:
+    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        what = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
+        raise ValueError(f"a frame is uint8 [h, w, 3] in BGR order, as cv2.imread gives it; this is {what}")
+    if 0 in frame.shape:
+        raise ValueError(f"a frame has at least one pixel; this is {frame.shape}")

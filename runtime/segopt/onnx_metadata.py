@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from segopt.card import METADATA_KEY, Card
 from segopt.errors import CardError
+from segopt.tensorrt import sidecar
 
 # ModelProto: field number -> wire type (0 is a varint, 2 is length-delimited).
 _MODEL_FIELDS = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
@@ -30,7 +31,7 @@ def read_card(path: str | os.PathLike[str]) -> Card:
     """
     path = Path(path)
     if path.suffix == ".plan":
-        return _read_sidecar(path)
+        return Card.from_json(sidecar.read_text(path), source=str(sidecar.sidecar_path(path)))
     text = read_metadata(path).get(METADATA_KEY)
     if text is None:
         raise CardError(
@@ -132,17 +133,3 @@ def _strings(message: bytes) -> Iterator[tuple[int, str]]:
         if wire != 2:
             raise _NotOnnxError
         yield number, stream.read(_varint(stream)).decode()
-
-
-def _read_sidecar(plan: Path) -> Card:
-    sidecar = plan.with_name(plan.name + ".json")
-    try:
-        if not plan.is_file():
-            raise CardError(f"{plan}: no such file; build it from its ONNX file with `segopt build`")
-        text = sidecar.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise CardError(
-            f"{plan}: its sidecar {sidecar.name} is missing or unreadable; keep both together, "
-            "or build the plan again from its ONNX file"
-        ) from None
-    return Card.from_json(text, source=str(sidecar))

@@ -7,17 +7,19 @@ that wait, the latest is kept.
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from segopt.channel import Channel
-from segopt.results import Frame, Result
+from segopt.results import Frame
 from segopt.sinks import Finished, Sink
 from segopt.sources.base import Source, SourceFrame
+from segopt.stage_time import StageClock, StageTime
+from segopt.stages import OverlappingStages, Stages
 
 if TYPE_CHECKING:
     from segopt.screen import Screen
@@ -26,19 +28,6 @@ _QUEUE = 2
 _POLL_SECONDS = 0.1
 _SHOW_SECONDS = 0.01
 _READER_SECONDS = 2.0
-
-
-class Stages(Protocol):
-    """What the pipeline asks of a segmenter: three steps that different threads may be in at once."""
-
-    def prepare(self, frames: Sequence[Frame], /) -> Any:
-        """Letterbox."""
-
-    def infer(self, prepared: Any, /) -> Any:
-        """Run the network."""
-
-    def finish(self, prepared: Any, outputs: Any, /) -> list[Result]:
-        """One result for each frame."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +39,9 @@ class RunStats:
     dropped: int
     """Frames of a live source that were passed over."""
     seconds: float
-    decode_ms: float
-    """Median time for a frame to be read, decoded and letterboxed."""
-    infer_ms: float
-    """Median time for a frame in the network."""
-    finish_ms: float
-    """Median time for a frame to be decoded from the outputs, merged, drawn and written."""
+    stages: Mapping[str, StageTime]
+    """What each stage took: ``decode`` (read, decode, letterbox), ``infer`` (the network; what a frame waited for
+    the one before it is not counted) and ``finish`` (decode the outputs, merge, draw, write)."""
     unsettled: int
     """Results whose suppression did not settle."""
     interrupted: bool
@@ -72,16 +58,22 @@ class _Work:
     frames: list[SourceFrame]
     prepared: Any = None
     outputs: Any = None
+    started: float = 0.0
+    """When its inference began, by :func:`time.perf_counter`."""
+    result: Callable[[], Any] = lambda: None
+    """Gives the outputs once the inference has begun."""
 
 
 @dataclass
 class _Run:
-    """State that the threads share. Each list is appended to by one thread only."""
+    """State that the threads share. Each clock belongs to one thread."""
 
     source: Source
     segmenter: Stages
     sinks: Sequence[Sink]
     batch: int
+    depth: int
+    """Inferences under way at once."""
     showing: bool
     to_infer: Channel[_Work]
     to_finish: Channel[_Work]
@@ -89,9 +81,9 @@ class _Run:
     stop: threading.Event = field(default_factory=threading.Event)
     done: threading.Event = field(default_factory=threading.Event)
     errors: list[BaseException] = field(default_factory=list)
-    decode_ms: list[float] = field(default_factory=list)
-    infer_ms: list[float] = field(default_factory=list)
-    finish_ms: list[float] = field(default_factory=list)
+    decoding: StageClock = field(default_factory=StageClock)
+    inferring: StageClock = field(default_factory=StageClock)
+    finishing: StageClock = field(default_factory=StageClock)
     frames: int = 0
     unsettled: int = 0
 
@@ -114,11 +106,11 @@ class _Run:
                     if not self.source.live:
                         work.prepared = self.segmenter.prepare([each.image for each in waiting])
                     waiting = []
-                    self.decode_ms.append((time.perf_counter() - start) * 1000)
+                    self.decoding.add(time.perf_counter() - start)
                     if not self.to_infer.put(work):
                         return
                 elif frame is not None:
-                    self.decode_ms.append((time.perf_counter() - start) * 1000)
+                    self.decoding.add(time.perf_counter() - start)
                 if frame is None:
                     return
         except BaseException as error:
@@ -128,13 +120,23 @@ class _Run:
 
     def infer(self) -> None:
         """Second thread. An error stops the first; what was inferred before it is still written."""
+        under_way: deque[_Work] = deque()
+        inferred = 0.0
         try:
-            while (work := self.to_infer.get()) is not None:
-                start = time.perf_counter()
-                if work.prepared is None:
-                    work.prepared = self.segmenter.prepare([frame.image for frame in work.frames])
-                work.outputs = self.segmenter.infer(work.prepared)
-                self.infer_ms.append((time.perf_counter() - start) * 1000 / len(work.frames))
+            while True:
+                # A frame that is done is never kept back for one that has not come yet.
+                work = self.to_infer.take() if under_way else self.to_infer.get()
+                if work is not None:
+                    self._start(work)
+                    under_way.append(work)
+                    if len(under_way) < self.depth:
+                        continue
+                elif not under_way:
+                    return
+                work = under_way.popleft()
+                work.outputs = work.result()
+                started, inferred = max(work.started, inferred), time.perf_counter()
+                self.inferring.add(inferred - started, len(work.frames))
                 if not self.to_finish.put(work):
                     return
         except BaseException as error:
@@ -142,6 +144,20 @@ class _Run:
         finally:
             self.to_infer.abort()
             self.to_finish.finish()
+
+    def _start(self, work: _Work) -> None:
+        """Begin an inference. What goes wrong is raised when its turn comes, after the results before it."""
+        work.started = time.perf_counter()
+        try:
+            if work.prepared is None:
+                work.prepared = self.segmenter.prepare([frame.image for frame in work.frames])
+            if self.depth > 1 and isinstance(self.segmenter, OverlappingStages):
+                work.result = self.segmenter.submit(work.prepared).result
+            else:
+                outputs = self.segmenter.infer(work.prepared)
+                work.result = lambda: outputs
+        except BaseException as error:
+            work.result = _raising(error)
 
     def finish(self) -> None:
         """Third thread; it owns the sinks and closes them. An error stops the others."""
@@ -157,7 +173,7 @@ class _Run:
                     self.unsettled += not getattr(result, "converged", True)
                     if self.showing:
                         self.to_show.put(item.overlay)
-                self.finish_ms.append((time.perf_counter() - start) * 1000 / len(work.frames))
+                self.finishing.add(time.perf_counter() - start, len(work.frames))
         except BaseException as error:
             self.errors.append(error)
         finally:
@@ -212,6 +228,8 @@ def run_pipeline(
         segmenter,
         sinks,
         batch=1 if source.live else batch,
+        # A live frame that waits behind another one in the network only grows old there.
+        depth=segmenter.depth if isinstance(segmenter, OverlappingStages) and not source.live else 1,
         showing=screen is not None,
         to_infer=Channel(1 if source.live else _QUEUE, latest_only=source.live),
         to_finish=Channel(_QUEUE),
@@ -252,18 +270,23 @@ def run_pipeline(
         frames=run.frames,
         dropped=run.to_infer.dropped,
         seconds=seconds,
-        decode_ms=_median(run.decode_ms),
-        infer_ms=_median(run.infer_ms),
-        finish_ms=_median(run.finish_ms),
+        stages={
+            "decode": run.decoding.time,
+            "infer": run.inferring.time,
+            "finish": run.finishing.time,
+        },
         unsettled=run.unsettled,
         interrupted=interrupts > 0,
     )
 
 
+def _raising(error: BaseException) -> Callable[[], Any]:
+    def result() -> Any:
+        raise error
+
+    return result
+
+
 def _show_latest(screen: Screen, pictures: Channel[Frame]) -> bool:
     picture = pictures.take()
     return screen.poll() if picture is None else screen.show(picture)
-
-
-def _median(values: list[float]) -> float:
-    return statistics.median(values) if values else 0.0

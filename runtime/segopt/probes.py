@@ -7,8 +7,10 @@ that prints one JSON object; it imports nothing of segopt and only the package t
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -55,10 +57,25 @@ def pyav() -> Facts:
 
 
 def onnxruntime() -> Facts:
-    """Version and execution providers that were compiled in."""
+    """Version, execution providers that were compiled in, and why the CUDA one does not load."""
     import onnxruntime
 
-    return {"version": onnxruntime.__version__, "providers": list(onnxruntime.get_available_providers())}
+    providers = list(onnxruntime.get_available_providers())
+    trouble = _cuda_provider_trouble(onnxruntime) if "CUDAExecutionProvider" in providers else ""
+    return {"version": onnxruntime.__version__, "providers": providers, "cuda_trouble": trouble}
+
+
+def _cuda_provider_trouble(onnxruntime: Any) -> str:
+    """What the dynamic linker says against ONNX Runtime's CUDA provider; empty where it loads."""
+    with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
+        onnxruntime.preload_dlls()
+    folder = Path(onnxruntime.__file__).parent / "capi"
+    try:
+        for library in ("libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so"):
+            ctypes.CDLL(str(folder / library))
+    except OSError as error:
+        return str(error).splitlines()[0]
+    return ""
 
 
 def tensorrt(module: str = "tensorrt") -> Facts:

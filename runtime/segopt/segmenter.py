@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.backends import Backend, Device, open_backend
+from segopt.backends import Backend, Device, Pending, depth, open_backend, submit
 from segopt.card import MODES, Card, Mode
-from segopt.contract import input_specs, output_specs
+from segopt.contract import check_tensors
 from segopt.decode import (
+    Detections,
     Outputs,
     clip_boxes,
     decode_converged,
     decode_detections,
     decode_semantic,
 )
-from segopt.errors import EngineError, SuppressionWarning, UsageError
-from segopt.letterbox import Letterbox
+from segopt.errors import SuppressionWarning, UsageError
+from segopt.letterbox import Prepared, letterbox_frames
 from segopt.merge import merge_panoptic
 from segopt.onnx_metadata import read_card
 from segopt.results import Frame, InstanceResult, PanopticResult, Result, SemanticResult
@@ -42,11 +43,12 @@ def load(
     overlap_threshold: float | None = None,
     stuff_area: int | None = None,
 ) -> Segmenter:
-    """Load a model that ``segopt export`` made.
+    """Load a model that ``segopt export`` or ``segopt build`` made.
 
     Args:
-        path: the model file, ``NAME.onnx``.
-        device: ``auto`` takes a GPU where one works, ``cpu`` and ``cuda`` insist.
+        path: the model file, ``NAME.onnx`` or ``NAME.plan``.
+        device: ``auto`` takes a GPU where one works, ``cpu`` and ``cuda`` insist; ``tensorrt`` is ONNX Runtime's
+            TensorRT provider. A plan runs on a GPU alone.
         score_threshold: lowest score of a detection, 0 to 1; None takes the card's (0.5).
         mode: the view to give; None takes the model's own. A panoptic model also has a ``semantic`` and an
             ``instance`` view.
@@ -54,7 +56,7 @@ def load(
         stuff_area: panoptic: smallest stuff segment, in pixels of the frame; None takes the card's (4096).
 
     Raises:
-        CardError: the file is missing, broken, or was not made by segopt.
+        CardError: the file (of a plan, or its sidecar) is missing, broken, or was not made by segopt.
         EngineError: the model does not load on this machine.
         UsageError: a view that the model does not have, or a threshold out of range.
     """
@@ -67,7 +69,7 @@ def load(
         stuff_area=_area("stuff_area", stuff_area, card.stuff_area),
     )
     backend = open_backend(path, device)
-    _check_contract(card, backend, path)
+    check_tensors(card, {**backend.inputs, **backend.outputs}, path)
     return Segmenter(card, backend, view, thresholds)
 
 
@@ -81,13 +83,17 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Frames on the network's canvas."""
+class Decoded:
+    """What the network says of one frame, in the frame's own coordinates; masks are still those of their boxes."""
 
-    image: NDArray[np.uint8]
-    """uint8 BGR [B, H, W, 3]."""
-    letterboxes: tuple[Letterbox, ...]
-    """One for each frame; there may be fewer than B."""
+    frame: tuple[int, int]
+    """Height and width of the frame."""
+    semantic: NDArray[np.uint8] | None
+    """Label map uint8 [H, W]; None in an instance view."""
+    detections: Detections | None
+    """None in a semantic view."""
+    converged: bool
+    """See :attr:`segopt.results.InstanceResult.converged`."""
 
 
 class Segmenter:
@@ -102,8 +108,6 @@ class Segmenter:
         self.backend = backend
         self.mode = mode
         self.thresholds = thresholds
-        # Mean colour as BGR bytes: what normalisation turns into zeros.
-        self._padding = tuple(round(255 * mean) for mean in reversed(card.mean))
         self._assemble = _ASSEMBLERS[mode]
 
     @property
@@ -149,25 +153,42 @@ class Segmenter:
         Raises:
             ValueError: too many frames, or an array that is no frame.
         """
-        if not 0 < len(frames) <= self.batch:
-            raise ValueError(f"{len(frames)} frames for a model that takes 1 to {self.batch} at once")
-        image = np.empty((self.batch, *self.card.canvas, 3), dtype=np.uint8)
-        image[len(frames) :] = self._padding
-        letterboxes = []
-        for frame, slot in zip(frames, image, strict=False):
-            _check_frame(frame)
-            letterbox = Letterbox.fit(frame.shape[:2], self.card.canvas)
-            letterbox.place(frame, slot, self._padding)
-            letterboxes.append(letterbox)
-        return Prepared(image, tuple(letterboxes))
+        return letterbox_frames(frames, self.card)
 
     def infer(self, prepared: Prepared) -> Outputs:
         """Run the network on prepared frames; its output tensors by name."""
         return self.backend.infer({"image": prepared.image})
 
+    @property
+    def depth(self) -> int:
+        """How many inferences the backend can have under way at once; 1 where it cannot work ahead."""
+        return depth(self.backend)
+
+    def submit(self, prepared: Prepared) -> Pending:
+        """Start the network on prepared frames; ``result()`` of what it returns gives what :meth:`infer` would."""
+        return submit(self.backend, {"image": prepared.image})
+
     def finish(self, prepared: Prepared, outputs: Outputs) -> list[Result]:
         """Decode and merge: one result for each prepared frame, at the frame's own resolution."""
-        return [self._assemble(self, outputs, i, box) for i, box in enumerate(prepared.letterboxes)]
+        return [self.assemble(found) for found in self.decode(prepared, outputs)]
+
+    def decode(self, prepared: Prepared, outputs: Outputs) -> list[Decoded]:
+        """The first half of :meth:`finish`: what this view needs of the outputs, for each prepared frame."""
+        return [
+            Decoded(
+                letterbox.frame,
+                None if self.mode == "instance" else decode_semantic(outputs, i, letterbox),
+                None
+                if self.mode == "semantic"
+                else decode_detections(outputs, i, letterbox, self.thresholds.score),
+                decode_converged(outputs, i),
+            )
+            for i, letterbox in enumerate(prepared.letterboxes)
+        ]
+
+    def assemble(self, found: Decoded) -> Result:
+        """The second half of :meth:`finish`: paste masks and merge."""
+        return self._assemble(self, found)
 
     def close(self) -> None:
         """Release the model."""
@@ -181,53 +202,47 @@ class Segmenter:
     ) -> None:
         self.close()
 
-    def _semantic(self, outputs: Outputs, i: int, letterbox: Letterbox) -> SemanticResult:
-        return SemanticResult(decode_semantic(outputs, i, letterbox), self.card.categories["semantic"])
+    def _semantic(self, found: Decoded) -> SemanticResult:
+        assert found.semantic is not None
+        return SemanticResult(found.semantic, self.card.categories["semantic"])
 
-    def _instance(self, outputs: Outputs, i: int, letterbox: Letterbox) -> InstanceResult:
-        found = decode_detections(outputs, i, letterbox, self.thresholds.score)
+    def _instance(self, found: Decoded) -> InstanceResult:
+        detections = found.detections
+        assert detections is not None
         return InstanceResult(
-            boxes=clip_boxes(found.boxes, *letterbox.frame),
-            scores=found.scores,
-            labels=found.labels,
-            crops=found.paste(letterbox.frame, self.card.mask_paste),
-            size=letterbox.frame,
+            boxes=clip_boxes(detections.boxes, *found.frame),
+            scores=detections.scores,
+            labels=detections.labels,
+            crops=detections.paste(found.frame, self.card.mask_paste),
+            size=found.frame,
             categories=self.card.categories["instance"],
-            converged=decode_converged(outputs, i),
+            converged=found.converged,
         )
 
-    def _panoptic(self, outputs: Outputs, i: int, letterbox: Letterbox) -> PanopticResult:
-        found = decode_detections(outputs, i, letterbox, self.thresholds.score)
+    def _panoptic(self, found: Decoded) -> PanopticResult:
+        detections = found.detections
+        assert detections is not None
+        assert found.semantic is not None
         segment_map, segments = merge_panoptic(
-            found.boxes,
-            found.scores,
-            found.labels,
-            found.masks,
-            decode_semantic(outputs, i, letterbox),
+            detections.boxes,
+            detections.scores,
+            detections.labels,
+            detections.masks,
+            found.semantic,
             self.card.stuff_classes,
             score_threshold=self.thresholds.score,
             overlap_threshold=self.thresholds.overlap,
             stuff_area=self.thresholds.stuff_area,
             paste=self.card.mask_paste,
         )
-        return PanopticResult(
-            segment_map, tuple(segments), self.card.categories["panoptic"], decode_converged(outputs, i)
-        )
+        return PanopticResult(segment_map, tuple(segments), self.card.categories["panoptic"], found.converged)
 
 
-_ASSEMBLERS: dict[Mode, Callable[[Segmenter, Outputs, int, Letterbox], Result]] = {
+_ASSEMBLERS: dict[Mode, Callable[[Segmenter, Decoded], Result]] = {
     "semantic": Segmenter._semantic,
     "instance": Segmenter._instance,
     "panoptic": Segmenter._panoptic,
 }
-
-
-def _check_frame(frame: Frame) -> None:
-    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-        what = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
-        raise ValueError(f"a frame is uint8 [h, w, 3] in BGR order, as cv2.imread gives it; this is {what}")
-    if 0 in frame.shape:
-        raise ValueError(f"a frame has at least one pixel; this is {frame.shape}")
 
 
 def _check_view(card: Card, mode: Mode | None, path: Path) -> Mode:
@@ -256,14 +271,3 @@ def _area(name: str, value: int | None, default: int) -> int:
     if value < 0:
         raise UsageError(f"{name} is {value}, and must be 0 or more pixels")
     return value
-
-
-def _check_contract(card: Card, backend: Backend, path: Path) -> None:
-    promised = {**input_specs(card), **output_specs(card)}
-    found = {**backend.inputs, **backend.outputs}
-    for name, spec in promised.items():
-        if found.get(name) != spec:
-            raise EngineError(
-                f"{path}: its card promises {name} as {spec}, the graph has {found.get(name, 'none')}; "
-                "export the model again"
-            )

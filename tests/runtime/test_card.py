@@ -38,7 +38,11 @@ PANOPTIC = Card(
     max_detections=100,
     mask_paste="detectron2",
     stuff_area=0,
+    half_share=0.975,
+    float_layers=("branches.0.model.backbone.conv1", "branches.0.model.classifier.4"),
 )
+ADDED_LATER = {"half_share": 0.0, "float_layers": ()}
+"""Fields that older files have not, and what they mean there."""
 
 
 @pytest.mark.parametrize("card", [SEMANTIC, PANOPTIC], ids=lambda card: card.mode)
@@ -113,6 +117,9 @@ def test_text_that_is_no_card_is_refused(text):
         (["std"], [0.5, 0.5, float("nan")], "std nan"),
         (["score_threshold"], 1.5, "score_threshold 1.5"),
         (["stuff_area"], -1, "stuff_area -1"),
+        (["half_share"], 1.01, "half_share 1.01"),
+        (["float_layers"], "conv1", "float_layers 'conv1'"),
+        (["float_layers"], [1], "float_layers 1"),
     ],
 )
 def test_a_value_that_cannot_be_is_named(path, value, message):
@@ -126,7 +133,15 @@ def test_a_value_that_cannot_be_is_named(path, value, message):
     assert_one_line(caught.value)
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Card)])
+@pytest.mark.parametrize("field", ADDED_LATER)
+def test_a_file_older_than_a_field_is_read(field):
+    data = json.loads(PANOPTIC.to_json())
+    del data[field]
+    card = Card.from_json(json.dumps(data), source="model.onnx")
+    assert card == dataclasses.replace(PANOPTIC, **{field: ADDED_LATER[field]})
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Card) if f.name not in ADDED_LATER])
 def test_a_field_that_is_missing_is_named(field):
     data = json.loads(PANOPTIC.to_json())
     del data[field]

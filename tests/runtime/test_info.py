@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from segopt.card import METADATA_KEY, Card, Category, WeightsOrigin
 from segopt.cli.info import describe, info
 from segopt.errors import CardError
+from segopt.tensorrt import sidecar
+from segopt.tensorrt.sidecar import PlanRecord
 
 THINGS = tuple(Category(i, f"thing{i}", True, (i, 0, 0)) for i in range(1, 81))
 STUFF = (Category(100, "sky", False, (70, 130, 180)),)
@@ -86,11 +88,31 @@ def test_json_is_the_card(model):
 
 def test_a_plan_is_described_by_its_sidecar(tmp_path):
     plan = tmp_path / "model.plan"
-    plan.write_bytes(b"\0" * 2_500_000)
-    (tmp_path / "model.plan.json").write_text(CARD.to_json(), encoding="utf-8")
+    record = PlanRecord(
+        sha256="0" * 64,
+        runtime="tensorrt",
+        version="10.3.0",
+        gpu="Orin",
+        compute_capabilities=("8.7",),
+        hardware_compatible=False,
+        version_compatible=True,
+        half_share=0.9876,
+        segopt="0.1.0",
+        model="street.onnx",
+    )
+    made = sidecar.Sidecar(CARD, record)
+    sidecar.write(plan, b"\0" * 2_500_000, made)
     result = run(plan)
     assert result.exit_code == 0
-    assert "2.5 MB" in result.output
+    for words in (
+        "2.5 MB",
+        "TensorRT 10.3.0 or later, segopt",
+        "Orin, compute capability 8.7",
+        "98.8%",
+        "street.onnx",
+    ):
+        assert words in result.output, result.output
+    assert run(plan, "--json").output == made.to_json() + "\n"
 
 
 def test_each_mode_has_the_outputs_and_thresholds_that_it_needs():

@@ -15,12 +15,15 @@ import tiny
 LEAN = os.environ.get("SEGOPT_LEAN_PYTHON")
 HEAVY = [
     "av",
+    "cuda",
     "onnx",
     "onnxruntime",
     "onnxscript",
     "rich",
     "segopt_bench",
     "segopt_export",
+    "tensorrt",
+    "tensorrt_rtx",
     "torch",
     "torchvision",
     "typer",

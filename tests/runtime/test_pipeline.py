@@ -2,6 +2,7 @@ import _thread
 import threading
 import time
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from segopt.pipeline import run_pipeline
 from segopt.results import SemanticResult
 from segopt.sinks import Sink
 from segopt.sources import Source, SourceFrame, open_source
+from segopt.stage_time import slowest
 
 FRAMES = 12
 
@@ -73,6 +75,25 @@ class Steps:
         return [SemanticResult(frame[..., 0], tiny.SEMANTIC_CATEGORIES) for frame in outputs]
 
 
+class StepsAhead(Steps):
+    """Steps that take the next frames while they work on the ones before; ``most`` is how many were under way."""
+
+    def __init__(self, *, depth=2, **options):
+        super().__init__(**options)
+        self.depth, self.under_way, self.most, self.submitted = depth, 0, 0, 0
+
+    def submit(self, prepared):
+        self._check("submit", prepared)
+        self.submitted += 1
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        return SimpleNamespace(result=lambda: self._result(prepared))
+
+    def _result(self, prepared):
+        self.under_way -= 1
+        return self.infer(prepared)
+
+
 class Collect(Sink):
     label = "list"
 
@@ -118,9 +139,54 @@ def test_a_slow_stage_holds_the_others_back_without_loss(slow):
     sink = Collect(pause=pause["sink"])
     stats = run_pipeline(Numbered(pause=pause["source"]), Steps(pause=pause["infer"]), [sink])
     assert sink.items == list(range(FRAMES))
-    slowest = max((stats.decode_ms, "source"), (stats.infer_ms, "infer"), (stats.finish_ms, "sink"))
-    assert slowest[1] == slow
-    assert slowest[0] >= 10
+    stage = {"source": "decode", "infer": "infer", "sink": "finish"}[slow]
+    assert slowest(stats.stages) == stage
+    assert stats.stages[stage].frame_ms >= 10
+    assert 0.01 * FRAMES <= stats.stages[stage].busy <= stats.seconds
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("depth", [2, 3])
+def test_a_network_that_works_ahead_is_kept_busy(depth, batch):
+    sink, steps = Collect(), StepsAhead(depth=depth, batch=batch, pause=0.01)
+    stats = run_pipeline(Numbered(24), steps, [sink], batch=batch)
+    assert sink.items == list(range(24))
+    assert steps.most == depth
+    assert steps.under_way == 0
+    assert stats.stages["infer"].frame_ms * batch >= 10
+
+
+def test_a_frame_that_is_done_does_not_wait_for_the_next_one():
+    class OneByOne(Numbered):
+        def _frames(self):
+            for frame in super()._frames():
+                yield frame
+                assert arrived.wait(3), "the frame was kept back"
+                arrived.clear()
+
+    class Tell(Collect):
+        def write(self, item):
+            super().write(item)
+            arrived.set()
+
+    arrived, sink = threading.Event(), Tell()
+    run_pipeline(OneByOne(4), StepsAhead(), [sink])
+    assert sink.items == [0, 1, 2, 3]
+
+
+def test_a_live_frame_never_waits_in_the_network():
+    steps = StepsAhead(pause=0.01)
+    run_pipeline(Numbered(8, live=True, pause=0.002), steps, [Collect()])
+    assert steps.submitted == 0
+
+
+@pytest.mark.parametrize("step", ["prepare", "submit", "infer", "finish"])
+def test_an_error_ahead_of_its_turn_loses_nothing_before_it(step):
+    sink = Collect()
+    with pytest.raises(EngineError, match=f"{step} failed"):
+        run_pipeline(Numbered(1000), StepsAhead(fails=step), [sink])
+    assert sink.items == [0, 1, 2, 3, 4]
+    assert sink.closed == 1
 
 
 def test_stages_overlap():
@@ -275,6 +341,18 @@ def test_a_batched_engine_gives_what_an_unbatched_one_gives(tmp_path):
             run_pipeline(source, segmenter, [sink], batch=batch)
         kept.append(sink.maps)
     np.testing.assert_array_equal(kept[0], kept[1])
+
+
+def test_taking_from_a_full_channel_makes_room_for_who_waits_to_give():
+    channel = Channel(1)
+    assert channel.put(1)
+    giver = threading.Thread(target=channel.put, args=(2,), daemon=True)
+    giver.start()
+    assert channel.take() == 1
+    giver.join(2)
+    assert not giver.is_alive()
+    assert channel.take() == 2
+    assert channel.take() is None
 
 
 def test_a_channel_that_was_ended_makes_nobody_wait():

@@ -183,7 +183,7 @@ def test_the_overlap_threshold_may_be_chosen(tmp_path):
         ({"stuff_area": -1}, "stuff_area is -1"),
         ({"mode": "depth"}, "mode 'depth' is unknown"),
         ({"mode": "panoptic"}, "for semantic segmentation has no panoptic view"),
-        ({"device": "tpu"}, "device 'tpu' is unknown; it is one of auto, cpu, cuda"),
+        ({"device": "tpu"}, "device 'tpu' is unknown; it is one of auto, cpu, cuda, tensorrt"),
     ],
 )
 def test_options_that_cannot_be_are_refused(semantic_engine, options, message):
@@ -294,14 +294,14 @@ def test_a_graph_that_the_runtime_does_not_take_is_an_error_of_one_line(semantic
     assert "\n" not in str(caught.value)
 
 
-def test_a_plan_says_what_to_run_in_its_place(tmp_path, semantic_engine):
+def test_a_plan_needs_its_sidecar_and_a_gpu(tmp_path, semantic_engine):
     plan = tmp_path / "semantic.plan"
     plan.write_bytes(b"plan")
     with pytest.raises(CardError, match=r"semantic\.plan\.json is missing"):
         segopt.load(plan)
     (tmp_path / "semantic.plan.json").write_text(segopt.read_card(semantic_engine).to_json(), encoding="utf-8")
-    with pytest.raises(EngineError, match=r"semantic\.onnx"):
-        segopt.load(plan)
+    with pytest.raises(UsageError, match=r"semantic\.plan: a TensorRT plan runs on a GPU alone; .* ONNX file"):
+        segopt.load(plan, device="cpu")
 
 
 @pytest.mark.skipif(

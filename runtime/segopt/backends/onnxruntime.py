@@ -1,22 +1,22 @@
-"""ONNX Runtime: the CPU by default, an NVIDIA GPU where its CUDA provider is installed."""
+"""ONNX Runtime: the CPU by default, an NVIDIA GPU where its CUDA or TensorRT provider is installed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segopt.backends.base import Tensors, check_inputs
+from segopt.backends.providers import CPU, TITLES, check_provider, preload_libraries, wanted_providers
 from segopt.contract import TensorSpec
 from segopt.errors import EngineError
 
 if TYPE_CHECKING:
     from segopt.backends import Device
 
-_CPU = "CPUExecutionProvider"
-_CUDA = "CUDAExecutionProvider"
 _DTYPES = {
     "tensor(uint8)": np.uint8,
     "tensor(bool)": np.bool_,
@@ -33,40 +33,88 @@ class OnnxRuntimeBackend:
 
     Args:
         path: the ONNX file.
-        device: ``auto`` takes the GPU where one works, ``cuda`` insists on it.
+        device: ``auto`` takes the GPU where one works, ``cuda`` and ``tensorrt`` insist on that provider.
+        bind: keep inputs and outputs at one place in the device's memory, allocated once, and copy to and from it;
+            None does so on a GPU.
 
     Raises:
         EngineError: ONNX Runtime is not installed, the device is not there, or the file does not load.
     """
 
-    def __init__(self, path: Path, device: Device = "auto") -> None:
+    def __init__(self, path: Path, device: Device = "auto", *, bind: bool | None = None) -> None:
         ort = _import_onnxruntime()
-        self._path = path
-        session = _create_session(ort, path, _providers(ort, device))
+        preload_libraries(ort, device)
+        session = _create_session(ort, path, wanted_providers(ort, device, path))
         provider = session.get_providers()[0]
-        if device == "cuda" and provider != _CUDA:
-            raise EngineError(
-                f"{path}: ONNX Runtime could not start its CUDA provider (CUDA or cuDNN libraries do not load); "
-                "`segopt doctor` says what is missing, --device cpu runs without a GPU"
-            )
-        self._session: Any = session
-        self.name = f"ONNX Runtime {ort.__version__} ({'CUDA' if provider == _CUDA else 'CPU'})"
+        check_provider(provider, device, path)
+        self._path = path
+        self.name = f"ONNX Runtime {ort.__version__} ({TITLES.get(provider, provider)})"
         self.inputs: Mapping[str, TensorSpec] = {node.name: _spec(node, path) for node in session.get_inputs()}
         self.outputs: Mapping[str, TensorSpec] = {node.name: _spec(node, path) for node in session.get_outputs()}
+        on_gpu = provider != CPU
+        self._run: Callable[[Tensors], dict[str, NDArray[np.generic]]] | None = (
+            _BoundSession(ort, session, self.inputs, self.outputs, "cuda" if on_gpu else "cpu")
+            if (on_gpu if bind is None else bind)
+            else _Session(session, self.outputs)
+        )
 
-    def infer(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+    def infer(self, inputs: Tensors) -> dict[str, NDArray[np.generic]]:
         """See :meth:`segopt.backends.Backend.infer`."""
-        if self._session is None:
+        if self._run is None:
             raise EngineError(f"{self._path}: this model was closed; load it again")
+        check_inputs(inputs, self.inputs, self._path)
         try:
-            arrays = self._session.run(list(self.outputs), dict(inputs))
+            return self._run(inputs)
         except Exception as error:
             raise EngineError(f"{self._path}: ONNX Runtime failed: {_first_line(error)}") from error
-        return dict(zip(self.outputs, arrays, strict=True))
 
     def close(self) -> None:
         """See :meth:`segopt.backends.Backend.close`."""
-        self._session = None
+        self._run = None
+
+
+class _Session:
+    """Runs on arrays; ONNX Runtime allocates the outputs."""
+
+    def __init__(self, session: Any, outputs: Mapping[str, TensorSpec]) -> None:
+        self._session = session
+        self._outputs = list(outputs)
+
+    def __call__(self, inputs: Tensors) -> dict[str, NDArray[np.generic]]:
+        arrays = self._session.run(self._outputs, dict(inputs))
+        return dict(zip(self._outputs, arrays, strict=True))
+
+
+class _BoundSession:
+    """Runs on values that stay where they are in a device's memory."""
+
+    def __init__(
+        self,
+        ort: Any,
+        session: Any,
+        inputs: Mapping[str, TensorSpec],
+        outputs: Mapping[str, TensorSpec],
+        device: str,
+    ) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        allocate = ort.OrtValue.ortvalue_from_shape_and_type
+        self._inputs = {name: allocate(spec.shape, spec.dtype.type, device) for name, spec in inputs.items()}
+        self._outputs = {name: allocate(spec.shape, spec.dtype.type, device) for name, spec in outputs.items()}
+        for name, value in self._inputs.items():
+            self._binding.bind_ortvalue_input(name, value)
+        for name, value in self._outputs.items():
+            self._binding.bind_ortvalue_output(name, value)
+        # From a GPU, numpy() copies; in the host's memory it is the value itself, which the next run overwrites.
+        self._take: Callable[[Any], NDArray[np.generic]] = (
+            (lambda value: value.numpy().copy()) if device == "cpu" else (lambda value: value.numpy())
+        )
+
+    def __call__(self, inputs: Tensors) -> dict[str, NDArray[np.generic]]:
+        for name, array in inputs.items():
+            self._inputs[name].update_inplace(np.ascontiguousarray(array))
+        self._session.run_with_iobinding(self._binding)
+        return {name: self._take(value) for name, value in self._outputs.items()}
 
 
 def _import_onnxruntime() -> Any:
@@ -80,17 +128,7 @@ def _import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _providers(ort: Any, device: Device) -> list[str]:
-    available = ort.get_available_providers()
-    if device == "cuda" and _CUDA not in available:
-        raise EngineError(
-            "this ONNX Runtime has no CUDA provider; install the GPU build with `pip install 'segopt[gpu]'`, "
-            "or run with --device cpu"
-        )
-    return [_CPU] if device == "cpu" or _CUDA not in available else [_CUDA, _CPU]
-
-
-def _create_session(ort: Any, path: Path, providers: list[str]) -> Any:
+def _create_session(ort: Any, path: Path, providers: list[tuple[str, dict[str, Any]]]) -> Any:
     options = ort.SessionOptions()
     # Warnings of the optimiser and failed GPU probes would be printed over the user's progress bar; what goes
     # wrong for good arrives as an exception.

@@ -5,26 +5,37 @@ from __future__ import annotations
 import importlib.util
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
 from segopt.card import MODES, Mode
+from segopt.cli.build import build_and_report
 from segopt.cli.steps import step
 from segopt.errors import ExportError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from segopt.results import Frame
     from segopt_export.exporter import Exported
+    from segopt_export.networks import Branch
+
+_SCENE_SEED = 100_000
+"""Scenes from here on are those that the demo networks were trained on."""
 
 
 def export(
     mode: Annotated[str, typer.Option(help="semantic, instance or panoptic.")],
-    network: Annotated[str | None, typer.Option(help="Network of a semantic or instance export.")] = None,
+    network: Annotated[
+        str | None, typer.Option(help="The network; of a panoptic export, one that answers both.")
+    ] = None,
     semantic: Annotated[str | None, typer.Option(help="Panoptic: the semantic network.")] = None,
     instance: Annotated[str | None, typer.Option(help="Panoptic: the instance network.")] = None,
     weights: Annotated[
-        str | None, typer.Option(help="default, demo, random, or a .pth, .pt or .safetensors file.")
+        str | None, typer.Option(help="default, demo, random, or a .pth, .pt, .safetensors or .pkl file.")
     ] = None,
     semantic_weights: Annotated[str | None, typer.Option(help="Panoptic: of the semantic network.")] = None,
     instance_weights: Annotated[str | None, typer.Option(help="Panoptic: of the instance network.")] = None,
@@ -51,28 +62,54 @@ def export(
             help="Epsilon of a Mask R-CNN file's frozen batch norms: 1e-5 where training began from ImageNet."
         ),
     ] = None,
-    target: Annotated[str, typer.Option(help="cpu or tensorrt: what the graph is made fast for.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="fp16 and int8: pictures like yours; scales and what stays in FP32 are found on them.",
+            show_default="fp16: a made-up picture",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="cpu or tensorrt: what the graph is made fast for.",
+            show_default="tensorrt where a plan is built from it, else cpu",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The .onnx file.", show_default="engines/MODE-NETWORKS-PRECISION.onnx"),
     ] = None,
+    no_build: Annotated[
+        bool, typer.Option("--no-build", help="Build no TensorRT plan, even where a TensorRT is installed.")
+    ] = False,
 ) -> None:
     """Export a torchvision network to one ONNX file, checked against PyTorch."""
     need_export_packages()
-    from segopt_export.exporter import BRANCHES, ExportRequest
+    from segopt.tensorrt.flavour import builder_here
+    from segopt.tensorrt.options import BuildOptions
+    from segopt_export.exporter import DEMO_CANVAS, ExportRequest
     from segopt_export.exporter import export as export_request
     from segopt_export.maskrcnn import DetectionLimits, Target
+    from segopt_export.precision import Precision
     from segopt_export.weights import WeightsRequest
 
     checked_mode = cast("Mode", _one_of("mode", mode, MODES))
-    checked_target = cast("Target", _one_of("target", target, get_args(Target)))
+    builder = None if no_build else builder_here()
+    chosen = target or ("tensorrt" if builder else "cpu")
+    checked_target = cast("Target", _one_of("target", chosen, get_args(Target)))
+    checked_precision = cast("Precision", _one_of("precision", precision, get_args(Precision)))
+    if calibration is not None and checked_precision == "fp32":
+        raise UsageError("--calibration is for --precision fp16 and int8; fp32 needs no pictures")
     options = _by_branch(
         checked_mode,
         shared={"network": network, "weights": weights, "classes": classes},
         semantic={"network": semantic, "weights": semantic_weights, "classes": semantic_classes},
         instance={"network": instance, "weights": instance_weights, "classes": instance_classes},
     )
-    branches = BRANCHES[checked_mode]
+    branches = cast("Sequence[Branch]", list(options))
     request = ExportRequest(
         mode=checked_mode,
         networks={b: options[b]["network"] for b in branches if options[b]["network"]},
@@ -84,10 +121,28 @@ def export(
         batch=batch,
         limits=DetectionLimits(max_detections, candidates, suppression_steps),
         target=checked_target,
+        precision=checked_precision,
+        calibration=calibration,
         output=output,
     )
+    if precision == "int8" and calibration is None and all(w.spec == "demo" for w in request.weights.values()):
+        request = replace(request, calibration=_scenes(request.canvas or DEMO_CANVAS))
     began = time.perf_counter()
-    _report(export_request(request, step=step), time.perf_counter() - began)
+    made = export_request(request, step=step)
+    if not no_build:
+        made.notes.append(_note_on_plan(builder, None if target else checked_target))
+    _report(made, time.perf_counter() - began)
+    if builder:
+        build_and_report(made.path, BuildOptions(runtime=builder))
+    else:
+        typer.echo(f"\nNext: segopt run --engine {made.path} SOURCE")
+
+
+def _scenes(canvas: tuple[int, int]) -> Sequence[Frame]:
+    """Synthetic streets, for which the demo networks are made."""
+    from segopt_bench.scenes import Scene
+
+    return [Scene(seed).render(*canvas).frame for seed in range(_SCENE_SEED, _SCENE_SEED + 32)]
 
 
 def need_export_packages() -> None:
@@ -117,17 +172,17 @@ def _by_branch(
 ) -> dict[str, dict[str, Any]]:
     """Options of each branch; what names no branch belongs to the only one there is, or to both (weights)."""
     own = {"semantic": semantic, "instance": instance}
+    if mode == "panoptic" and shared["network"] is not None:
+        return {"panoptic": _one_for_both(shared, own)}
     if mode == "panoptic":
-        for name in ("network", "classes"):
-            if shared[name] is not None:
-                raise UsageError(
-                    f"--{name} does not say which network of a panoptic export it is for; "
-                    + ("give --semantic and --instance" if name == "network" else "give --semantic-classes")
-                )
+        if shared["classes"] is not None:
+            raise UsageError(
+                "--classes does not say which network of a panoptic export it is for; give --semantic-classes"
+            )
         if shared["weights"] not in (None, "default", "demo", "random"):
             raise UsageError(
                 f"--weights {shared['weights']} is one file for two networks; "
-                "give --semantic-weights and --instance-weights"
+                "give --semantic-weights and --instance-weights, or --network with one network that answers both"
             )
         return {b: {**given, "weights": given["weights"] or shared["weights"]} for b, given in own.items()}
     for branch, given in own.items():
@@ -138,8 +193,43 @@ def _by_branch(
     return {mode: shared}
 
 
+def _one_for_both(shared: dict[str, Any], own: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Options of a panoptic export of one network."""
+    from segopt_export.networks import NETWORKS
+
+    known = NETWORKS.get(shared["network"])
+    if known is not None and known.branch != "panoptic":
+        takers = ", ".join(network.name for network in NETWORKS.values() if network.branch == "panoptic")
+        raise UsageError(
+            f"--network {known.name} answers one half of a panoptic export; give --semantic and --instance, "
+            f"or one network for both: {takers}"
+        )
+    for branch, given in own.items():
+        for name, value in given.items():
+            if value is not None:
+                option = branch if name == "network" else f"{branch}-{name}"
+                raise UsageError(
+                    f"--{option} is for a panoptic export of two networks; --network names one for both"
+                )
+    return shared
+
+
+def _note_on_plan(builder: str | None, target: str | None) -> str:
+    """What becomes of the file, and why it was made for this target where the user named none."""
+    from segopt.tensorrt.flavour import HOW_TO_INSTALL, installed_flavours
+
+    if builder:
+        chosen = "; the file was made fast for that, --target cpu makes it fast for ONNX Runtime" if target else ""
+        return f"a plan is built with {builder} (--no-build: none){chosen}"
+    chosen = ", and the file was made fast for the CPU (--target tensorrt: for a GPU)" if target else ""
+    if installed_flavours():
+        return f"no plan was built, since there is no GPU here{chosen}; run `segopt build` where the plan will run"
+    return f"no plan was built, since no TensorRT is installed{chosen}; {HOW_TO_INSTALL}"
+
+
 def _report(made: Exported, seconds: float) -> None:
     from rich.console import Console
+    from rich.text import Text
 
     from segopt.contract import input_specs, output_specs
 
@@ -152,5 +242,4 @@ def _report(made: Exported, seconds: float) -> None:
     for figure in made.figures:
         console.print(f"  parity  {figure.name}: {figure.text}")
     for note in made.notes:
-        console.print(f"  [yellow]note[/yellow]    {note}")
-    console.print(f"\nNext: segopt run --engine {made.path} SOURCE")
+        console.print(Text.assemble("  ", ("note", "yellow"), f"    {note}"))

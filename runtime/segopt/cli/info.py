@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segopt.cli.build import describe_plan
 from segopt.contract import MEANINGS, input_specs, output_specs
 
 if TYPE_CHECKING:
@@ -20,12 +21,14 @@ def info(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An .onnx or .plan file.", show_default=False)],
     json: Annotated[bool, typer.Option("--json", help="Print the card's JSON in place of a table.")] = False,
 ) -> None:
-    """Show the card of a model file: networks, weights, canvas, classes, thresholds, versions."""
+    """Show what a model file says of itself: networks, weights, canvas, classes, thresholds, versions."""
     from segopt.onnx_metadata import read_card
+    from segopt.tensorrt import sidecar
 
-    card = read_card(file)
+    beside = sidecar.read(file) if file.suffix == ".plan" else None
+    card = beside.card if beside else read_card(file)
     if json:
-        typer.echo(card.to_json())
+        typer.echo((beside or card).to_json())
         return
 
     from rich.box import SIMPLE_HEAD
@@ -36,7 +39,8 @@ def info(
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=False, title=Text(str(file)), title_justify="left")
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in describe(card, file.stat().st_size if file.exists() else 0):
+    rows = [*describe(card, file.stat().st_size), *(describe_plan(beside.plan) if beside else ())]
+    for name, value in rows:
         table.add_row(Text(name), Text(value))
     Console().print(table)
 
@@ -58,6 +62,8 @@ def describe(card: Card, size: int) -> Iterator[tuple[str, str]]:
     yield "canvas", f"{width} wide, {height} high"
     yield "batch", str(card.batch)
     yield "precision", f"{card.precision}, made fast for {card.target}"
+    if card.half_share:
+        yield "half precision", _half(card)
     yield "file size", _size(size)
     for kind, specs in (("input", input_specs(card)), ("output", output_specs(card))):
         for name, spec in specs.items():
@@ -73,6 +79,11 @@ def describe(card: Card, size: int) -> Iterator[tuple[str, str]]:
         yield "overlap threshold", f"{card.overlap_threshold:g}"
         yield "stuff area", f"{card.stuff_area} pixels at least"
     yield "made with", ", ".join(f"{name} {version}" for name, version in card.versions.items()) or "unknown"
+
+
+def _half(card: Card) -> str:
+    kept = f"; kept in FP32: {', '.join(card.float_layers)}" if card.float_layers else ""
+    return f"{card.half_share:.1%} of convolutions and fully connected layers{kept}"
 
 
 def _classes(categories: Sequence[Category]) -> str:

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from segopt.cli.bench import bench
+from segopt.cli.build import build
 from segopt.cli.demo import demo
 from segopt.cli.doctor import doctor
 from segopt.cli.eval import eval
@@ -19,12 +21,12 @@ from segopt.version import __version__
 
 app = typer.Typer(
     name="segopt",
-    help="Deploy torchvision segmentation networks on edge GPUs: export, run, inspect.",
+    help="Deploy torchvision segmentation networks on edge GPUs: export, build, run, inspect.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (export, run, info, eval, doctor, demo):
+for verb in (export, build, run, info, eval, bench, doctor, demo):
     app.command()(verb)
 
 # typer carries its own copy of click from 0.26 on, so click's base classes are reached through typer.

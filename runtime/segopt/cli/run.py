@@ -29,6 +29,7 @@ class Device(str, Enum):
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
+    tensorrt = "tensorrt"
 
 
 class View(str, Enum):
@@ -91,7 +92,10 @@ def run(
         View | None,
         typer.Option(help="View of a panoptic model to give.", show_default="the model's own"),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where to run; auto takes a GPU where one works.")] = Device.auto,
+    device: Annotated[
+        Device,
+        typer.Option(help="Where to run; auto takes a GPU where one works, tensorrt is ONNX Runtime's TensorRT."),
+    ] = Device.auto,
 ) -> None:
     """Run a model on pictures, a video, a camera or a stream.
 
@@ -216,15 +220,25 @@ def _say_stats(stats: RunStats) -> None:
     if stats.interrupted:
         words.append("interrupted")
     typer.echo(", ".join(words))
-    typer.echo(
-        f"a frame takes: decode {stats.decode_ms:.1f} ms, infer {stats.infer_ms:.1f} ms, "
-        f"merge and write {stats.finish_ms:.1f} ms (medians; the three overlap)"
-    )
+    _say_stages(stats)
     if stats.unsettled:
         typer.echo(
             f"on {_frames(stats.unsettled)} the model's suppression did not settle, so some boxes may be wrong; "
             "export it with more --suppression-steps and --candidates"
         )
+
+
+_STAGES = {"decode": "read, decode, letterbox", "infer": "network", "finish": "merge, draw, write"}
+
+
+def _say_stages(stats: RunStats) -> None:
+    """A line for each stage, which work at the same time: share of the run, and who held the others back."""
+    from segopt.stage_time import slowest
+
+    for name, stage in stats.stages.items():
+        share = stage.busy / stats.seconds if stats.seconds else 0.0
+        held = "  held the others back" if name == slowest(stats.stages) else ""
+        typer.echo(f"  {_STAGES[name]:<24}{share:>5.0%} busy {stage.frame_ms:>8.1f} ms a frame{held}")
 
 
 def _frames(count: int) -> str:

@@ -1,0 +1,148 @@
+"""Opening a plan: all that a line of text can mend is checked before TensorRT sees a byte of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from segopt.contract import TensorSpec
+from segopt.cuda import Gpu, require_gpu
+from segopt.errors import EngineError
+from segopt.tensorrt.flavour import Flavour, find_flavour
+from segopt.tensorrt.messages import MessageLog, mend_for, message_log, one_line
+from segopt.tensorrt.sidecar import PlanRecord, read_plan
+
+if TYPE_CHECKING:
+    import tensorrt_rtx as trt
+
+# Names of trt.DataType that numpy has a type for.
+_DTYPES = {
+    "UINT8": np.uint8,
+    "INT8": np.int8,
+    "BOOL": np.bool_,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "HALF": np.float16,
+    "FLOAT": np.float32,
+}
+
+
+@dataclass(frozen=True)
+class OpenPlan:
+    """A plan that is loaded."""
+
+    path: Path
+    flavour: Flavour
+    gpu: Gpu
+    engine: trt.ICudaEngine
+    log: MessageLog
+    """What TensorRT says. Engines share it, so that with several threads it may name another one's trouble."""
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+
+def open_plan(path: Path) -> OpenPlan:
+    """Load a plan that fits this machine.
+
+    Raises:
+        CardError: the plan or its sidecar is missing or damaged, or they do not belong together.
+        EngineError: no GPU, no TensorRT, or others than the plan was built for; the message has the command that
+            builds it again.
+    """
+    sidecar, data = read_plan(path)
+    gpu = _gpu_for(sidecar.plan, path)
+    flavour = _flavour_of(sidecar.plan, path)
+    _check_machine(sidecar.plan, flavour, gpu, path)
+    log, runtime = _runtime(flavour, path)
+    if sidecar.plan.version_compatible:
+        # The lean runtime that such a plan carries is code for the host.
+        runtime.engine_host_code_allowed = True
+    engine = runtime.deserialize_cuda_engine(data)
+    if engine is None:
+        command = sidecar.plan.rebuild_command(path)
+        raise EngineError(f"{path}: {flavour} cannot load it ({log.reason()}); build it again: {command}")
+    modes = flavour.module.TensorIOMode
+    return OpenPlan(
+        path,
+        flavour,
+        gpu,
+        engine,
+        log,
+        inputs=_specs(engine, modes.INPUT, path),
+        outputs=_specs(engine, modes.OUTPUT, path),
+    )
+
+
+def _runtime(flavour: Flavour, path: Path) -> tuple[MessageLog, trt.Runtime]:
+    log, logger = message_log(flavour)
+    log.clear()
+    try:
+        return log, flavour.module.Runtime(logger)
+    except (TypeError, RuntimeError) as error:  # pybind11's answer to a null pointer is a TypeError.
+        reason = log.reason() if log.errors else one_line(str(error))
+        mend = mend_for(reason, "`segopt doctor` shows what this machine has")
+        raise EngineError(f"{path}: {flavour} does not start: {reason}; {mend}") from None
+
+
+def _gpu_for(record: PlanRecord, path: Path) -> Gpu:
+    try:
+        return require_gpu()
+    except EngineError as error:
+        raise EngineError(f"{path}: {error}; without a GPU run {record.model}") from error
+
+
+def _flavour_of(record: PlanRecord, path: Path) -> Flavour:
+    try:
+        return find_flavour(record.runtime)
+    except EngineError as error:
+        raise EngineError(f"{path}: is a plan for {record.runtime} {record.version}, and {error}") from error
+
+
+def _check_machine(record: PlanRecord, flavour: Flavour, gpu: Gpu, path: Path) -> None:
+    command = record.rebuild_command(path)
+    if not _loads(record, flavour):
+        raise EngineError(
+            f"{path}: was built with {flavour.traits.title} {record.version} and this machine has "
+            f"{flavour.version}; build it again: {command}"
+        )
+    if not record.runs_on(gpu.compute_capability):
+        built_for = record.gpu or "GPUs"
+        capabilities = ", ".join(record.compute_capabilities) or "8.0 and later"
+        raise EngineError(
+            f"{path}: was built for {built_for} (compute capability {capabilities}) and this machine has "
+            f"{gpu.name} ({gpu.compute_capability}); build it again here: {command}"
+        )
+
+
+def _loads(record: PlanRecord, flavour: Flavour) -> bool:
+    """A plan is for one version of TensorRT; a version-compatible one for later ones, too."""
+    built, here = _numbers(record.version), _numbers(flavour.version)
+    return here >= built if record.version_compatible else here == built
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _specs(engine: trt.ICudaEngine, mode: trt.TensorIOMode, path: Path) -> dict[str, TensorSpec]:
+    names: Callable[[int], str] = engine.get_tensor_name
+    return {
+        name: _spec(engine, name, path)
+        for name in map(names, range(engine.num_io_tensors))
+        if engine.get_tensor_mode(name) == mode
+    }
+
+
+def _spec(engine: trt.ICudaEngine, name: str, path: Path) -> TensorSpec:
+    shape = tuple(engine.get_tensor_shape(name))
+    dtype = engine.get_tensor_dtype(name).name
+    if dtype not in _DTYPES or any(side < 0 for side in shape):
+        raise EngineError(
+            f"{path}: {name} is {dtype} {list(shape)}, and segopt needs fixed shapes of plain types; "
+            "build the plan from a file that `segopt export` made"
+        )
+    return TensorSpec(np.dtype(_DTYPES[dtype]), shape)

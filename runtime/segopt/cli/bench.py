@@ -1,0 +1,130 @@
+"""``segopt bench``: how fast a model is, against the PyTorch network that it came from."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segopt.cli.run import Device
+from segopt.cli.steps import counting
+
+if TYPE_CHECKING:
+    from segopt_bench.latency.report import Report
+
+
+def bench(
+    engine: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="FILE", help="Model that `segopt export` or `segopt build` made.", show_default=False
+        ),
+    ],
+    more: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE", help="More models.", show_default=False)
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Picture, folder or video to take the pictures from.",
+            show_default="synthetic scenes of the canvas's size",
+        ),
+    ] = None,
+    pictures: Annotated[int, typer.Option(metavar="N", help="How many different pictures.", min=1)] = 8,
+    rounds: Annotated[int, typer.Option(metavar="N", help="How often everybody takes a turn.", min=1)] = 30,
+    warmup: Annotated[int, typer.Option(metavar="N", help="Rounds before those, not counted.", min=0)] = 3,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Time torch.compile of the PyTorch network, too; it takes minutes.")
+    ] = False,
+    accuracy: Annotated[
+        bool, typer.Option("--accuracy", help="Judge everybody on synthetic scenes with ground truth, too.")
+    ] = False,
+    scenes: Annotated[int, typer.Option(metavar="N", help="--accuracy: how many scenes.", min=1)] = 50,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Show the slowest nodes and operators, from ONNX Runtime's profile.")
+    ] = False,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The network's weights, where a file had them.")
+    ] = None,
+    semantic_weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Panoptic: of the semantic network.")
+    ] = None,
+    instance_weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Panoptic: of the instance network.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything, every round too.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a page with tables and plots.", show_default=False)
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Where to run; auto takes a GPU where one works.")] = Device.auto,
+) -> None:
+    """Measure latency stage by stage, against PyTorch on the same pictures, canvas and weights."""
+    from segopt.atomic import check_writable, make_folder, write_json
+    from segopt_bench.latency.benchmark import Request, run_benchmark
+    from segopt_bench.latency.contenders import EagerOptions
+
+    if report is not None:
+        from segopt_bench.latency.markdown import write_report
+        from segopt_bench.latency.plots import need_matplotlib
+
+        need_matplotlib("--report")
+        make_folder(report)
+    if json is not None:
+        check_writable(json)
+    files = {
+        "semantic": semantic_weights or weights,
+        "instance": instance_weights or weights,
+        "panoptic": weights,
+    }
+    found = run_benchmark(
+        Request(
+            engines=[*engine, *(more or ())],
+            data=data,
+            pictures=pictures,
+            rounds=rounds,
+            warmup=warmup,
+            device=device.value,
+            eager=EagerOptions({branch: file for branch, file in files.items() if file}, compiled),
+            accuracy_scenes=scenes if accuracy else 0,
+            layers=layers,
+        ),
+        watch=partial(counting, stays=False),
+    )
+    _show(found)
+    if json is not None:
+        write_json(json, found.to_json())
+        typer.echo(f"figures: {json}")
+    if report is not None:
+        typer.echo(f"report: {write_report(report, found)}")
+
+
+def _show(report: Report) -> None:
+    from rich.console import Console
+
+    from segopt_bench.latency.machine import UNKNOWN
+    from segopt_bench.latency.screen import as_rich
+    from segopt_bench.latency.stages import TIMED_REGION
+    from segopt_bench.latency.tables import latency_table, layer_tables, stages_table
+
+    console = Console()
+    for group in report.groups:
+        console.print(as_rich(latency_table(group)))
+        console.print(as_rich(stages_table(group)))
+        for name, profile in group.layers.items():
+            for table in layer_tables(name, profile):
+                console.print(as_rich(table))
+        for missing in group.missing:
+            typer.echo(f"missing: {missing.name}: {missing.reason}")
+        for note in group.notes:
+            typer.echo(f"note: {note}")
+        typer.echo(f"pictures: {group.fit}")
+    typer.echo(f"timed: {TIMED_REGION}; medians of {report.rounds} rounds in turn on {report.pictures}")
+    typer.echo(f"machine: {report.machine.cpu}, {report.machine.cores} cores; {report.machine.gpu or 'no GPU'}")
+    known = {what: how for what, how in report.conditions.items() if how != UNKNOWN}
+    typer.echo("; ".join(f"{what}: {how}" for what, how in known.items()))
+    typer.echo(f"{UNKNOWN}: {', '.join(what for what in report.conditions if what not in known) or 'nothing'}")
+    for warning in report.warnings:
+        typer.echo(f"doubtful: {warning}")

@@ -1,0 +1,27 @@
+"""CUDA through ``cuda-bindings``: the one place of segopt that calls it.
+
+Small types own what CUDA hands out (memory, streams, events, graphs); every call that fails becomes a
+:class:`CudaError` with the call's name. All work is done on CUDA's device 0, which ``CUDA_VISIBLE_DEVICES``
+chooses. Importing this package does not need ``cuda-bindings``; using it does.
+"""
+
+from segopt.cuda.calls import CudaError, CudaMemoryError, call
+from segopt.cuda.device import Gpu, device_memory, require_gpu
+from segopt.cuda.graph import Graph, capture
+from segopt.cuda.memory import DeviceArray, PinnedArray
+from segopt.cuda.stream import Event, Stream
+
+__all__ = [
+    "CudaError",
+    "CudaMemoryError",
+    "DeviceArray",
+    "Event",
+    "Gpu",
+    "Graph",
+    "PinnedArray",
+    "Stream",
+    "call",
+    "capture",
+    "device_memory",
+    "require_gpu",
+]

@@ -1,0 +1,70 @@
+"""The GPU that segopt works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from segopt.cuda.calls import CudaError, call
+from segopt.errors import EngineError
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """CUDA's device 0."""
+
+    name: str
+    """Such as ``Orin`` or ``NVIDIA GeForce RTX 4090``."""
+    compute_capability: str
+    """Such as ``8.7``."""
+    memory: int
+    """Bytes."""
+
+
+def require_gpu() -> Gpu:
+    """The GPU to work on.
+
+    Raises:
+        EngineError: cuda-bindings, the driver or the GPU is missing, or the driver is too old; says which.
+    """
+    try:
+        call("cudaGetDeviceCount")
+        properties = call("cudaGetDeviceProperties", 0)
+    except CudaError as error:
+        raise EngineError(_what_is_missing(error)) from None
+    return Gpu(properties.name.decode(), f"{properties.major}.{properties.minor}", int(properties.totalGlobalMem))
+
+
+def device_memory() -> tuple[int, int]:
+    """Bytes of the GPU's memory that are free, and all of it.
+
+    Raises:
+        CudaError: there is no GPU to ask.
+    """
+    free, total = call("cudaMemGetInfo")
+    return int(free), int(total)
+
+
+def _what_is_missing(error: CudaError) -> str:
+    if error.code == "cudaErrorInsufficientDriver":
+        driver = call("cudaDriverGetVersion")
+        if driver == 0:
+            return (
+                "this machine has no NVIDIA driver; a TensorRT plan needs an NVIDIA GPU and its driver "
+                "(in a container: `--gpus all`, on Jetson `--runtime nvidia`)"
+            )
+        bindings = call("cudaRuntimeGetVersion")
+        return (
+            f"the NVIDIA driver is too old: it knows CUDA {_version(driver)}, and cuda-bindings is for "
+            f"{_version(bindings)}; update the driver, or `pip install 'cuda-bindings=={driver // 1000}.*'`"
+        )
+    if error.code == "cudaErrorNoDevice":
+        return (
+            "the NVIDIA driver finds no GPU; check `nvidia-smi` and CUDA_VISIBLE_DEVICES "
+            "(in a container: `--gpus all`, on Jetson `--runtime nvidia`)"
+        )
+    return f"the GPU cannot be used: {error}; `segopt doctor` says what this machine has"
+
+
+def _version(number: int) -> str:
+    """``13.2`` from CUDA's 13020."""
+    return f"{number // 1000}.{number % 1000 // 10}"

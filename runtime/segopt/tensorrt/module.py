@@ -1,0 +1,40 @@
+"""What segopt uses of a TensorRT module, for the type checker.
+
+``tensorrt`` and ``tensorrt_rtx`` have one API, so code takes whichever was imported as a value, and calls it
+``trt`` as TensorRT's samples do. The signatures are in ``typings/tensorrt_rtx``; a test compares them with the
+installed module.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import tensorrt_rtx as trt
+
+
+class TensorRT(Protocol):
+    """The module ``tensorrt`` or ``tensorrt_rtx``, as far as segopt uses it."""
+
+    __version__: str
+    Builder: type[trt.Builder]
+    BuilderFlag: type[trt.BuilderFlag]
+    ComputeCapability: type[trt.ComputeCapability]
+    CudaGraphStrategy: type[trt.CudaGraphStrategy]
+    DataType: type[trt.DataType]
+    EngineValidity: type[trt.EngineValidity]
+    HardwareCompatibilityLevel: type[trt.HardwareCompatibilityLevel]
+    ILogger: type[trt.ILogger]
+    IProgressMonitor: type[trt.IProgressMonitor]
+    LayerInformationFormat: type[trt.LayerInformationFormat]
+    LayerType: type[trt.LayerType]
+    MemoryPoolType: type[trt.MemoryPoolType]
+    NetworkDefinitionCreationFlag: type[trt.NetworkDefinitionCreationFlag]
+    OnnxParser: type[trt.OnnxParser]
+    ProfilingVerbosity: type[trt.ProfilingVerbosity]
+    Runtime: type[trt.Runtime]
+    TensorIOMode: type[trt.TensorIOMode]
+
+
+if TYPE_CHECKING:
+    _: TensorRT = trt

@@ -1,0 +1,75 @@
+"""Plans built on this machine's GPU. Without one, every test here is skipped with the driver's reason."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from segopt.errors import EngineError
+from segopt.tensorrt.gpu import find_gpu, why_no_gpu
+
+CANVAS = (256, 448)
+SEEDS = range(2000, 2006)
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of this folder."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.gpu)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def gpu():
+    """The GPU, as the driver names it."""
+    found = find_gpu()
+    if found is None:
+        pytest.skip(f"no NVIDIA GPU ({why_no_gpu()})")
+    pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
+    return found
+
+
+@dataclass(frozen=True)
+class Model:
+    """One network, as an ONNX file and as the plan that was built from it here."""
+
+    onnx: Path
+    plan: Path
+
+
+@pytest.fixture(scope="session")
+def make_model(gpu, tmp_path_factory):  # noqa: ARG001
+    """Exports the demo network of a mode and builds it; each one once."""
+    from segopt.tensorrt.build import build
+    from segopt_export.exporter import ExportRequest, export
+    from segopt_export.weights import WeightsRequest
+
+    made = {}
+
+    def make(mode, precision="fp16"):
+        if (mode, precision) not in made:
+            request = ExportRequest(
+                mode,
+                weights=dict.fromkeys(("semantic", "instance"), WeightsRequest("demo")),
+                canvas=CANVAS,
+                target="tensorrt",
+                precision=precision,
+                output=tmp_path_factory.mktemp("gpu") / f"{mode}-{precision}.onnx",
+            )
+            exported = export(request)
+            try:
+                built = build(exported.path)
+            except EngineError as error:
+                pytest.skip(f"no plan can be built on this machine: {error}")
+            made[mode, precision] = Model(exported.path, built.path)
+        return made[mode, precision]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def images(gpu):  # noqa: ARG001
+    """Street scenes as a network takes them, uint8 BGR [1, H, W, 3] each."""
+    from segopt_bench.scenes import Scene
+
+    return [Scene(seed).render(*CANVAS).frame[None] for seed in SEEDS]
