@@ -6,21 +6,23 @@ import argparse
 import hashlib
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from segopt.errors import ExportError
+from segopt_export.array_pickle import read_array_pickle
 
 _NESTS = ("model", "state_dict", "model_state_dict", "model_ema")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The state dict in a ``.pth``, ``.pt`` or ``.safetensors`` file.
+    """The state dict in a ``.pth``, ``.pt`` or ``.safetensors`` file, or in Detectron2's ``.pkl``.
 
     Checkpoints of torchvision's reference scripts, which hold it under ``model``, and the prefixes that
     DataParallel, ``torch.compile`` and Lightning put before the names are understood.
@@ -29,7 +31,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         ExportError: the file is missing, empty, damaged, holds code, or holds no state dict.
     """
     _check_readable(path)
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    content = _READERS.get(path.suffix.lower(), _read_pickle)(path)
     state = _unwrap(content)
     if not state:
         raise ExportError(
@@ -100,6 +102,24 @@ def _read_pickle(path: Path) -> object:
         raise ExportError(f"{path}: is damaged or no weights file of PyTorch; save or copy it again") from None
     except (EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError, AssertionError):
         raise ExportError(f"{path}: is damaged or no weights file of PyTorch; save or copy it again") from None
+
+
+def _read_arrays(path: Path) -> object:
+    """A ``.pkl`` of Detectron2's model zoo: numpy arrays under ``model``."""
+    content = read_array_pickle(path)
+    if isinstance(content, Mapping) and "blobs" in content:
+        raise ExportError(f"{path}: is a file of Detectron or Caffe2, not of Detectron2; its names are others")
+    arrays = content.get("model", content) if isinstance(content, Mapping) else {}
+    if not isinstance(arrays, Mapping):
+        return {}
+    return {
+        name: torch.from_numpy(array.copy())
+        for name, array in arrays.items()
+        if isinstance(array, np.ndarray) and array.dtype.kind in "fi"
+    }
+
+
+_READERS: dict[str, Callable[[Path], object]] = {".safetensors": _read_safetensors, ".pkl": _read_arrays}
 
 
 def _refused(error: Exception) -> str:

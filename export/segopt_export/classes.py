@@ -14,6 +14,8 @@ from segopt.palette import class_colors
 from segopt_export.networks import Branch, Network
 
 DEMO_FOLDER = Path(__file__).parent / "demo_weights"
+COCO_PANOPTIC = Path(__file__).parent / "coco_panoptic.json"
+"""COCO's 133 categories (``panoptic_coco_categories.json`` of panopticapi): 80 things, then 53 kinds of stuff."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,49 @@ class ClassEntry:
     id: int | None = None
 
 
+ClassLists = tuple[list[ClassEntry], ...]
+"""Of a network by index: its classes, and those of a panoptic network's semantic head."""
+
+
 def default_classes(network: Network) -> list[ClassEntry]:
     """The classes that a network's default weights were trained for, background first."""
+    return default_class_lists(network)[0]
+
+
+def default_class_lists(network: Network) -> ClassLists:
+    """The same for each number of classes that :meth:`segopt_export.networks.Network.build` takes."""
+    if network.zoo_file is not None:
+        return coco_class_lists(network.branch)
+    if network.branch == "panoptic":
+        return demo_panoptic_classes()
     if network.default_weights is None:
-        return demo_classes(network)
+        return (demo_classes(network),)
     names: Sequence[str] = network.default_weights.meta["categories"]
     # The semantic weights know the 20 classes of Pascal VOC, every one of them a thing.
-    return [ClassEntry(name, is_thing=not is_no_class(name)) for name in names]
+    return ([ClassEntry(name, is_thing=not is_no_class(name)) for name in names],)
+
+
+def coco_class_lists(branch: Branch) -> ClassLists:
+    """COCO's classes as Detectron2 orders them, with COCO's ids."""
+    entries = [_entry(item, COCO_PANOPTIC) for item in json.loads(COCO_PANOPTIC.read_text(encoding="utf-8"))]
+    detector, semantic = split_panoptic(entries)
+    return (detector, semantic) if branch == "panoptic" else (detector,)
+
+
+def demo_panoptic_classes() -> ClassLists:
+    """The things and the stuff of the synthetic street scenes."""
+    things, both = (
+        [_entry(item, DEMO_FOLDER) for item in json.loads((DEMO_FOLDER / name).read_text(encoding="utf-8"))]
+        for name in ("instance.json", "semantic.json")
+    )
+    return split_panoptic([*things, *(entry for entry in both if not entry.is_thing)])
+
+
+def split_panoptic(entries: Sequence[ClassEntry]) -> tuple[list[ClassEntry], list[ClassEntry]]:
+    """Categories of both kinds -> those of Panoptic FPN's detector and of its semantic head, in their order."""
+    things = [entry for entry in entries if entry.is_thing]
+    stuff = [entry for entry in entries if not entry.is_thing]
+    return [ClassEntry("background"), *things], [ClassEntry("things", is_thing=True), *stuff]
 
 
 def demo_classes(network: Network) -> list[ClassEntry]:
@@ -59,6 +97,17 @@ def read_classes(path: Path, count: int, branch: Branch) -> list[ClassEntry]:
     Raises:
         ExportError: the file is missing, no such list, or of another length.
     """
+    entries = _read_entries(path)
+    if branch == "instance" and len(entries) == count - 1:
+        entries.insert(0, ClassEntry("background", is_thing=False))
+    if len(entries) != count:
+        raise ExportError(
+            f"{path}: has {len(entries)} classes and the weights have {count}; give one name for each"
+        )
+    return entries
+
+
+def _read_entries(path: Path) -> list[ClassEntry]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -69,14 +118,32 @@ def read_classes(path: Path, count: int, branch: Branch) -> list[ClassEntry]:
         content = content["categories"]
     if not isinstance(content, list) or not content:
         raise ExportError(f"{path}: must be a list of class names, or of COCO categories")
-    entries = [_entry(item, path) for item in content]
-    if branch == "instance" and len(entries) == count - 1:
-        entries.insert(0, ClassEntry("background", is_thing=False))
-    if len(entries) != count:
+    return [_entry(item, path) for item in content]
+
+
+def read_panoptic_classes(path: Path, counts: Sequence[int]) -> ClassLists:
+    """Classes of a Panoptic FPN from one json file.
+
+    Args:
+        path: COCO's list of categories (see :func:`read_classes`), each with its ``isthing``, in the order of the
+            network's own.
+        counts: classes of the detector and of the semantic head.
+
+    Raises:
+        ExportError: the file is missing, no such list, or of another length.
+    """
+    entries = _read_entries(path)
+    if unsaid := [entry.name for entry in entries if entry.is_thing is None]:
         raise ExportError(
-            f"{path}: has {len(entries)} classes and the weights have {count}; give one name for each"
+            f"{path}: does not say whether {unsaid[0]!r} is a thing; give each category its `isthing`"
         )
-    return entries
+    lists = split_panoptic(entries)
+    if [len(names) for names in lists] != list(counts):
+        raise ExportError(
+            f"{path}: has {len(lists[0]) - 1} things and {len(lists[1]) - 1} kinds of stuff, and the weights have "
+            f"{counts[0] - 1} and {counts[1] - 1}; give one category for each"
+        )
+    return lists
 
 
 def _entry(item: Any, path: Path) -> ClassEntry:
@@ -96,11 +163,15 @@ def _entry(item: Any, path: Path) -> ClassEntry:
 
 
 def categories_of(entries: Sequence[ClassEntry], branch: Branch) -> tuple[Category, ...]:
-    """A network's own classes: ids are indices. What is no class (background, N/A) is left out of a detector's."""
+    """A network's own classes. What is no class (background, N/A) is left out of a detector's.
+
+    Ids are indices; a detector's are those of :func:`label_ids`.
+    """
     colors = class_colors(len(entries))
+    ids = label_ids(entries) if branch == "instance" else range(len(entries))
     categories = [
         Category(
-            id=i,
+            id=ids[i],
             name=entry.name,
             is_thing=branch == "instance" or bool(entry.is_thing),
             color=entry.color or colors[i],
@@ -110,6 +181,15 @@ def categories_of(entries: Sequence[ClassEntry], branch: Branch) -> tuple[Catego
     if branch == "semantic":
         return tuple(categories)
     return tuple(category for category in categories[1:] if not is_no_class(category.name))
+
+
+def label_ids(entries: Sequence[ClassEntry]) -> list[int]:
+    """The category id of each of a detector's classes, background first: their own ids where all have one."""
+    ids = [entry.id for entry in entries[1:]]
+    known = [identity for identity in ids if identity is not None and identity > 0]
+    if len(set(known)) < len(ids):
+        return list(range(len(entries)))
+    return [0, *known]
 
 
 def panoptic_categories(

@@ -59,6 +59,8 @@ class DetectionStage(nn.Module):
             int64 [B, D], and ``converged`` bool [B]: False where the answer may differ from torchvision's, for
             want of suppression steps or of candidates.
         """
+        # Scores and boxes are in single precision, whatever the network computes in.
+        logits, deltas = logits.to(torch.float32), deltas.to(torch.float32)
         batch, n = proposals.shape[:2]
         classes = logits.shape[-1]
         foreground = classes - 1

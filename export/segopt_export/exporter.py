@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import onnx
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import Tensor
 
-from segopt.card import Card, Category, Mode
+from segopt.card import Card, Category, Mode, PasteRule
 from segopt.errors import ExportError
 from segopt.version import __version__
-from segopt_export.classes import categories_of, panoptic_categories
+from segopt_export.calibration import Pictures
+from segopt_export.classes import ClassEntry, categories_of, label_ids, panoptic_categories
+from segopt_export.detector_rules import TORCHVISION, rules_of
 from segopt_export.graph import GraphBranch, Normalise, SegmentationGraph
+from segopt_export.graph_checks import check_static, half_share
+from segopt_export.int8 import quantise
 from segopt_export.maskrcnn import DetectionLimits, StaticMaskRCNN, Target
 from segopt_export.networks import DEMO_NETWORKS, Branch, Network, find_network
 from segopt_export.onnx_file import add_card, trace, write
-from segopt_export.parity import Figure, check_parity
+from segopt_export.parity import ANYTHING, Figure, check_parity
+from segopt_export.precision import (
+    BOUNDS,
+    Fitted,
+    Precision,
+    count_of,
+    fit_to_half,
+    note_on_quantised,
+    pictures_for_int8,
+)
 from segopt_export.random_weights import random_picture
 from segopt_export.semantic import StaticSemantic
+from segopt_export.static_panoptic_fpn import StaticPanopticFPN
 from segopt_export.weights import Trained, WeightsRequest, load_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -34,6 +49,7 @@ BRANCHES: dict[Mode, tuple[Branch, ...]] = {
     "instance": ("instance",),
     "panoptic": ("semantic", "instance"),
 }
+"""A panoptic export is of two networks, or of one that names the branch ``panoptic``."""
 DEFAULT_NETWORKS: dict[Branch, str] = {
     "semantic": "deeplabv3_mobilenet_v3_large",
     "instance": "maskrcnn_resnet50_fpn",
@@ -46,6 +62,8 @@ DEFAULT_CANVAS: dict[Mode, tuple[int, int]] = {
     "panoptic": (800, 1344),
 }
 DEMO_CANVAS = (256, 448)
+CHECKED = 8
+"""On so many pictures an INT8 file is held against PyTorch; the others on one for each frame of a batch."""
 STRIDE = 32
 """Sides of a canvas are multiples of this: the networks halve the picture five times."""
 MAX_SIDE = 8192
@@ -63,6 +81,10 @@ class ExportRequest:
     batch: int = 1
     limits: DetectionLimits = field(default_factory=DetectionLimits)
     target: Target = "cpu"
+    precision: Precision = "fp32"
+    calibration: Pictures | None = None
+    """Half precision and INT8: the pictures that layers' values are looked at on. Half precision and random
+    weights can do with a made-up one."""
     output: Path | None = None
 
 
@@ -89,7 +111,7 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
         ExportError: the request cannot be met.
         SinkError: the file cannot be written.
     """
-    branches = BRANCHES[request.mode]
+    branches = branches_of(request.mode, request.networks)
     weights = {branch: request.weights.get(branch, WeightsRequest()) for branch in branches}
     all_demo = all(wanted.spec == "demo" for wanted in weights.values())
     canvas = request.canvas or (DEMO_CANVAS if all_demo else DEFAULT_CANVAS[request.mode])
@@ -103,30 +125,60 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
     path = request.output or default_path(card)
 
     graph = build_graph(trained, canvas, request.limits, request.target)
-    picture = example_image(request.batch, canvas)
+    fitted = Fitted(graph, example_image(request.batch, canvas))
+    bounds, random = BOUNDS[request.precision], any(network.origin.is_random for network in trained.values())
+    if request.precision == "fp16":
+        with step("half precision: the values of every layer"):
+            fitted = fit_to_half(graph, fitted.example, calibration=request.calibration, mean=card.mean)
+    elif request.precision == "int8":
+        fitted = pictures_for_int8(
+            graph, fitted.example, calibration=request.calibration, mean=card.mean, random=random
+        )
+        bounds = ANYTHING if random else bounds
     with step("graph: PyTorch to ONNX"):
-        model = trace(graph, picture, graph.output_names)
-        add_card(model, card)
+        model = trace(fitted.graph, fitted.example, graph.output_names)
+        check_static(model)
+        card = replace(card, half_share=half_share(model), float_layers=fitted.float_layers)
+    notes += fitted.notes
+    if request.precision == "int8":
+        with step("INT8: scales of every layer, and the noise that they make"):
+            quantised = quantise(model, [picture.numpy() for picture in fitted.pictures], request.target)
+        model, card = quantised.model, replace(card, float_layers=tuple(quantised.float_layers))
+        notes.append(note_on_quantised(quantised))
+    add_card(model, card)
     figures: list[Figure] = []
-    with step("check: ONNX Runtime against PyTorch on a picture"):
-        write(model, path, verify=lambda file: figures.extend(check_parity(graph, file, picture)))
+    pictures = torch.cat(fitted.pictures[:CHECKED] or [fitted.example])
+
+    def check(file: Path) -> None:
+        figures.extend(check_parity(graph, file, pictures, bounds))
+
+    with step(f"check: ONNX Runtime against PyTorch on {count_of(pictures)}"):
+        write(model, path, verify=check)
     return Exported(path, card, figures, notes)
+
+
+def branches_of(mode: Mode, networks: Container[str]) -> tuple[Branch, ...]:
+    """The branches of an export whose networks are named, or chosen."""
+    return ("panoptic",) if mode == "panoptic" and "panoptic" in networks else BRANCHES[mode]
 
 
 def _network(request: ExportRequest, branch: Branch, weights: WeightsRequest) -> Network:
     defaults = DEMO_NETWORKS if weights.spec == "demo" else DEFAULT_NETWORKS
-    return find_network(request.networks.get(branch, defaults[branch]), branch)
+    return find_network(request.networks.get(branch) or defaults[branch], branch)
 
 
 def build_graph(
     trained: Mapping[Branch, Trained], canvas: tuple[int, int], limits: DetectionLimits, target: Target
 ) -> SegmentationGraph:
     """The static module of one or two networks behind one ``image``."""
-    makers: dict[Branch, Callable[[nn.Module], GraphBranch]] = {
-        "semantic": StaticSemantic,
-        "instance": lambda model: StaticMaskRCNN(model, canvas, limits=limits, target=target),
+    makers: dict[Branch, Callable[..., GraphBranch]] = {
+        "semantic": lambda model, label_ids: StaticSemantic(model),  # noqa: ARG005
+        "instance": partial(StaticMaskRCNN, canvas=canvas, limits=limits, target=target),
+        "panoptic": partial(StaticPanopticFPN, canvas=canvas, limits=limits, target=target),
     }
-    branches = [makers[branch](network.model) for branch, network in trained.items()]
+    branches = [
+        makers[branch](network.model, label_ids=label_ids(network.classes)) for branch, network in trained.items()
+    ]
     return SegmentationGraph(Normalise(IMAGENET_MEAN, IMAGENET_STD), branches).eval()
 
 
@@ -141,24 +193,32 @@ def make_card(
     request: ExportRequest, canvas: tuple[int, int], trained: Mapping[Branch, Trained]
 ) -> tuple[Card, list[str]]:
     """The card of an export, and what to tell the user about its classes."""
+    classes: dict[Branch, list[ClassEntry]] = {branch: network.classes for branch, network in trained.items()}
+    semantic = trained.get("semantic")
+    if (whole := trained.get("panoptic")) is not None:
+        semantic = whole
+        classes = {"semantic": whole.semantic_classes, "instance": whole.classes}
     categories: dict[Mode, tuple[Category, ...]] = {
-        branch: categories_of(network.classes, branch) for branch, network in trained.items()
+        branch: categories_of(entries, branch) for branch, entries in classes.items()
     }
     notes = [
         f"{network.network.name} has RANDOM weights: for tests and latency, its answers mean nothing"
         for network in trained.values()
         if network.origin.is_random
     ]
+    zoo_files = {network.origin.name: network.network.zoo_file for network in trained.values()}
+    notes += [zoo_file.note for name, zoo_file in zoo_files.items() if zoo_file and zoo_file.name == name]
     stuff: dict[int, int] = {}
     if request.mode == "panoptic":
-        semantic = trained["semantic"]
+        assert semantic is not None
         if not semantic.named:
+            option = "--semantic-classes" if whole is None else "--classes"
             raise ExportError(
                 f"{semantic.origin.name}: panoptic needs to know which semantic classes are stuff; "
-                "name them with --semantic-classes FILE.json"
+                f"name them with {option} FILE.json"
             )
         categories["panoptic"], stuff = panoptic_categories(
-            semantic.classes, categories["instance"], semantic.origin.name
+            classes["semantic"], categories["instance"], semantic.origin.name
         )
         notes.append(_note_on_stuff(categories["panoptic"], stuff, semantic))
     card = Card(
@@ -166,12 +226,13 @@ def make_card(
         networks={branch: network.network.name for branch, network in trained.items()},
         canvas=canvas,
         batch=request.batch,
-        precision="fp32",
+        precision=request.precision,
         target=request.target,
         categories=categories,
         weights={branch: network.origin for branch, network in trained.items()},
         stuff_classes=stuff,
-        max_detections=request.limits.max_detections if "instance" in trained else 0,
+        max_detections=request.limits.max_detections if "instance" in classes else 0,
+        mask_paste=_mask_paste(trained),
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
         versions={
@@ -182,6 +243,12 @@ def make_card(
         },
     )
     return card, notes
+
+
+def _mask_paste(trained: Mapping[Branch, Trained]) -> PasteRule:
+    """The rule of the network that gives the masks."""
+    detector = trained.get("panoptic") or trained.get("instance")
+    return TORCHVISION.mask_paste if detector is None else rules_of(detector.model).mask_paste
 
 
 def _note_on_stuff(categories: tuple[Category, ...], stuff: Mapping[int, int], semantic: Trained) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.models.detection.mask_rcnn import MaskRCNN, MaskRCNNPredictor
 
+from segopt_export.dense_pool import DenseRoIPool
+from segopt_export.dense_roi_align import DenseRoIAlign
 from segopt_export.detections import DetectionStage
 from segopt_export.graph import GraphBranch
+from segopt_export.panoptic_fpn import PanopticFPN
 from segopt_export.proposals import ProposalStage
 from segopt_export.roi_align import GatherReader, GridReader, PyramidRoIAlign, Reader, Size
 
@@ -32,24 +35,27 @@ class DetectionLimits:
 
 
 class StaticMaskRCNN(GraphBranch):
-    """A trained :class:`torchvision.models.detection.MaskRCNN` as a static graph for one canvas.
+    """A trained Mask R-CNN of torchvision's parts, or that of a Panoptic FPN, as a static graph for one canvas.
 
     Args:
         model: the network, in eval mode.
         canvas: height and width of the input in pixels, multiples of 32.
         limits: sizes of the graph.
         target: what the graph is made fast for; it runs on both.
+        label_ids: what ``labels`` says of each of the network's classes, background first; None are their indices.
     """
 
     output_names = ("boxes", "scores", "labels", "masks", "converged")
+    label_ids: Tensor | None
 
     def __init__(
         self,
-        model: MaskRCNN,
+        model: MaskRCNN | PanopticFPN,
         canvas: Size,
         *,
         limits: DetectionLimits = DetectionLimits(),
         target: Target = "cpu",
+        label_ids: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         heads = model.roi_heads
@@ -60,8 +66,9 @@ class StaticMaskRCNN(GraphBranch):
         )
         self.pooled_levels = list(heads.box_roi_pool.featmap_names)
         pooled_sizes = [sizes[name] for name in self.pooled_levels]
-        self.reader = READERS[target](pooled_sizes)
-        self.box_pool = PyramidRoIAlign(heads.box_roi_pool, pooled_sizes, canvas, self.reader)
+        dense = isinstance(heads.box_roi_pool, DenseRoIPool)
+        self.reader = GatherReader(pooled_sizes) if dense else READERS[target](pooled_sizes)
+        self.box_pool = self._static_pool(heads.box_roi_pool, pooled_sizes, canvas)
         self.box_head = heads.box_head
         self.box_predictor = heads.box_predictor
         self.detections = DetectionStage(
@@ -71,9 +78,11 @@ class StaticMaskRCNN(GraphBranch):
             candidates=limits.candidates,
             suppression_steps=limits.suppression_steps,
         )
-        self.mask_pool = PyramidRoIAlign(heads.mask_roi_pool, pooled_sizes, canvas, self.reader)
+        self.mask_pool = self._static_pool(heads.mask_roi_pool, pooled_sizes, canvas)
         self.mask_head = heads.mask_head
         self.mask_predictor = MaskOfLabel(heads.mask_predictor)
+        same = label_ids is None or list(label_ids) == list(range(len(label_ids)))
+        self.register_buffer("label_ids", None if same else torch.tensor(label_ids), persistent=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Detect.
@@ -85,9 +94,13 @@ class StaticMaskRCNN(GraphBranch):
             ``boxes`` float32 [B, D, 4], ``scores`` float32 [B, D], ``labels`` int32 [B, D], ``masks`` float32
             [B, D, 28, 28] and ``converged`` int32 [B], as the contract in the README has them.
         """
-        features: dict[str, Tensor] = self.backbone(image)
+        return self.detect(self.backbone(image))
+
+    def detect(self, features: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """The same from the pyramid's levels by name, float [B, C, h, w]."""
         proposals, valid, proposals_converged = self.proposals(list(features.values()))
-        pyramid = self.reader.pack([features[name] for name in self.pooled_levels])
+        # Sample points need single precision, and TensorRT's GridSample wants features of the points' type.
+        pyramid = self.reader.pack([features[name] for name in self.pooled_levels]).to(torch.float32)
 
         hidden = self.box_head(self.box_pool(pyramid, proposals))
         logits, deltas = self.box_predictor(hidden)
@@ -96,7 +109,14 @@ class StaticMaskRCNN(GraphBranch):
         masks = self.mask_predictor(self.mask_head(self.mask_pool(pyramid, boxes)), labels.flatten())
         masks = masks.reshape(*labels.shape, *masks.shape[-2:])
         converged = proposals_converged & detections_converged
+        if self.label_ids is not None:
+            labels = self.label_ids[labels]
         return boxes, scores, labels.to(torch.int32), masks, converged.to(torch.int32)
+
+    def _static_pool(self, pool: nn.Module, sizes: Sequence[Size], canvas: Size) -> nn.Module:
+        if isinstance(pool, DenseRoIPool):
+            return DenseRoIAlign(pool, sizes, canvas)
+        return PyramidRoIAlign(pool, sizes, canvas, self.reader)
 
 
 class MaskOfLabel(nn.Module):
@@ -120,8 +140,9 @@ class MaskOfLabel(nn.Module):
         """float [R, C, 14, 14] and int64 [R] -> mask probability float [R, 28, 28]."""
         features = self.upsample(features)
         rows, _, height, width = features.shape
-        logits = self.weight[labels][:, None, :] @ features.flatten(2) + self.bias[labels][:, None, None]
-        return logits.sigmoid().reshape(rows, height, width)
+        weight = self.weight.to(features.dtype)[labels]
+        product = (weight[:, None, :] @ features.flatten(2)).to(torch.float32)
+        return (product + self.bias[labels][:, None, None]).sigmoid().reshape(rows, height, width)
 
 
 def _feature_sizes(backbone: nn.Module, canvas: Size) -> dict[str, Size]:

@@ -80,6 +80,8 @@ class ProposalStage(nn.Module):
         longest = max(self.taken)
         scores, codes, anchors = [], [], []
         for i, (logits, level_deltas) in enumerate(zip(objectness, deltas, strict=True)):
+            # Boxes and their order are in single precision, whatever the network computes in.
+            logits, level_deltas = logits.to(torch.float32), level_deltas.to(torch.float32)
             batch, per_cell, height, width = logits.shape
             logits = logits.permute(0, 2, 3, 1).reshape(batch, -1)
             level_deltas = level_deltas.reshape(batch, per_cell, 4, height, width).permute(0, 3, 4, 1, 2)

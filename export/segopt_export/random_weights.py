@@ -14,8 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models.mobilenetv3 import InvertedResidual
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops.misc import FrozenBatchNorm2d
+
+_RESIDUAL = 0.1
+"""Standard deviation of what a residual block adds to its input, whose own is about 1."""
 
 _Norms = (nn.BatchNorm2d, FrozenBatchNorm2d)
 _Weighted = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
@@ -27,6 +31,7 @@ SPREADS = {
     "roi_heads.box_predictor.cls_score": 1.2,
     "roi_heads.box_predictor.bbox_pred": 0.5,
     "roi_heads.mask_predictor.mask_fcn_logits": 2.0,
+    "semantic_head.predictor": 2.0,
     "classifier.4": 2.0,
     "classifier.low_classifier": 1.4,
     "classifier.high_classifier": 1.4,
@@ -40,7 +45,7 @@ def enliven(model: nn.Module, *, seed: int = 0, size: tuple[int, int] = (256, 32
     The same seed gives the same weights on the same version of torch.
 
     Args:
-        model: FCN, DeepLabV3, LR-ASPP or Mask R-CNN; left in eval mode.
+        model: FCN, DeepLabV3, LR-ASPP, Mask R-CNN or Panoptic FPN; left in eval mode.
         seed: of the weights and of the picture.
         size: height and width of the picture that statistics are taken from.
     """
@@ -51,7 +56,7 @@ def enliven(model: nn.Module, *, seed: int = 0, size: tuple[int, int] = (256, 32
     hooks = [
         module.register_forward_pre_hook(_take_statistics)
         if isinstance(module, _Norms)
-        else module.register_forward_hook(_normalise(SPREADS.get(name, 1.0)))
+        else module.register_forward_hook(_normalise(SPREADS.get(name, 1.0), is_last=name in SPREADS))
         for name, module in model.named_modules()
         if isinstance(module, _Norms) or (isinstance(module, _Weighted) and module.bias is not None)
     ]
@@ -88,9 +93,11 @@ def _initialise(module: nn.Module, generator: torch.Generator) -> None:
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    # Full residual branches make a random network chaotic: rounding errors of the input grew a thousandfold.
     if isinstance(module, Bottleneck):
-        # Full residual branches make a random ResNet chaotic: rounding errors of the input grew a thousandfold.
-        nn.init.constant_(module.bn3.weight, 0.3)
+        nn.init.constant_(module.bn3.weight, _RESIDUAL)
+    if isinstance(module, InvertedResidual) and module.use_res_connect:
+        nn.init.constant_(module.block[-1][1].weight, _RESIDUAL)
 
 
 def _take_statistics(norm: Any, inputs: tuple[Tensor, ...]) -> None:
@@ -101,15 +108,30 @@ def _take_statistics(norm: Any, inputs: tuple[Tensor, ...]) -> None:
         norm.running_var.copy_(batch.var(dim=1) + 1e-3)
 
 
-def _normalise(std: float) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
+def _turn_to_what_varies(layer: Any, inputs: Tensor) -> None:
+    """Turn a last layer's weights to the directions in which its inputs vary most.
+
+    Trained layers look there. In other directions an input has little but rounding errors, and the answer of a
+    network in half precision would be another one.
+    """
+    by_channel = inputs.transpose(0, 1).flatten(1)
+    if by_channel.shape[1] > 1:
+        turned = layer.weight.flatten(1) @ torch.cov(by_channel)
+        layer.weight.copy_(turned.reshape(layer.weight.shape))
+
+
+def _normalise(std: float, *, is_last: bool) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
     done = False
 
-    def hook(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:  # noqa: ARG001
+    def hook(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
         nonlocal done
         if done:
             # A head that is shared by the levels of a pyramid is called once for each: the first decides.
             return None
         done = True
+        if is_last:
+            _turn_to_what_varies(layer, inputs[0])
+            output = layer.forward(inputs[0])
         by_channel = output.transpose(0, 1).flatten(1)
         mean = by_channel.mean(dim=1)
         factor = std / by_channel.std(dim=1).clamp(min=1e-6) if by_channel.shape[1] > 1 else torch.ones_like(mean)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import urllib.error
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -20,11 +20,14 @@ from segopt_export.checkpoint import read_state, sha256_of
 from segopt_export.classes import (
     DEMO_FOLDER,
     ClassEntry,
-    default_classes,
-    demo_classes,
+    ClassLists,
+    coco_class_lists,
+    default_class_lists,
     numbered_classes,
     read_classes,
+    read_panoptic_classes,
 )
+from segopt_export.detectron2_checkpoint import detectron2_model, is_detectron2
 from segopt_export.networks import DEMO_NETWORKS, NETWORKS, Network
 from segopt_export.random_weights import enliven
 
@@ -43,6 +46,8 @@ class Trained:
     model: nn.Module
     classes: list[ClassEntry]
     """By index, background first where there is one."""
+    semantic_classes: list[ClassEntry] = field(default_factory=list, kw_only=True)
+    """Panoptic networks: those of the semantic head, "things" first."""
     named: bool
     """Whether the classes' names are known."""
     origin: WeightsOrigin
@@ -69,22 +74,49 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
     """
     if request.spec == "random":
         return _random(network, request)
-    weights = network.default_weights
-    if request.spec == "demo" or (request.spec == "default" and weights is None):
-        path, name, classes = demo_file(network), "demo", demo_classes(network)
-    elif request.spec == "default" and weights is not None:
-        path, name, classes = download(default_url(weights)), weights.name, default_classes(network)
+    weights, zoo_file = network.default_weights, network.zoo_file
+    default = request.spec == "default"
+    classes: ClassLists | None = default_class_lists(network)
+    if default and zoo_file is not None:
+        path, name = download(mirrored(zoo_file.url), sha256=zoo_file.sha256 or ""), zoo_file.name
+    elif default and weights is not None:
+        path, name = download(default_url(weights)), weights.name
+    elif default or request.spec == "demo":
+        path, name = demo_file(network), "demo"
     else:
-        path = Path(request.spec)
-        name, classes = path.name, None
+        path, classes = Path(request.spec), None
+        name = path.name
     state = read_state(path)
-    model = _model_with(network, state, path, request.frozen_norm_eps)
-    count = network.class_count(state) or 0
-    known = request.class_file is not None or classes is not None
+    if is_detectron2(state):
+        model, counts = detectron2_model(network, state, path)
+        _check_counts(counts, path)
+        classes = classes or _coco_classes(network, counts)
+    else:
+        model = _model_with(network, state, path, request.frozen_norm_eps)
+        counts = network.class_counts(state) or ()
     if request.class_file:
-        classes = read_classes(request.class_file, count, network.branch)
-    origin = WeightsOrigin(name, sha256_of(path))
-    return Trained(network, model, classes or numbered_classes(count), known, origin)
+        classes = _read_classes(request.class_file, counts, network)
+    lists = classes or tuple(numbered_classes(count) for count in counts)
+    return _trained(network, model, lists, WeightsOrigin(name, sha256_of(path)), named=classes is not None)
+
+
+def _trained(
+    network: Network, model: nn.Module, lists: ClassLists, origin: WeightsOrigin, *, named: bool
+) -> Trained:
+    classes, *semantic = lists
+    return Trained(network, model, classes, named, origin, semantic_classes=semantic[0] if semantic else [])
+
+
+def _coco_classes(network: Network, counts: tuple[int, ...]) -> ClassLists | None:
+    """COCO's classes for a Detectron2 checkpoint that has as many."""
+    lists = coco_class_lists(network.branch)
+    return lists if tuple(len(names) for names in lists) == counts else None
+
+
+def _read_classes(path: Path, counts: tuple[int, ...], network: Network) -> ClassLists:
+    if network.branch == "panoptic":
+        return read_panoptic_classes(path, counts)
+    return (read_classes(path, counts[0], network.branch),)
 
 
 def demo_file(network: Network) -> Path:
@@ -93,46 +125,57 @@ def demo_file(network: Network) -> Path:
     Raises:
         ExportError: this network has none.
     """
-    if network.name != DEMO_NETWORKS[network.branch]:
+    demo = DEMO_NETWORKS.get(network.branch)
+    if network.name != demo:
+        demos = demo or " and ".join(DEMO_NETWORKS.values())
         raise ExportError(
-            f"demo weights are of {DEMO_NETWORKS[network.branch]}, not of {network.name}; leave the network out"
+            f"demo weights are of {demos}, not of {network.name}; leave the network out, or give its weights as a "
+            "file"
         )
     return DEMO_FOLDER / f"{network.branch}.safetensors"
 
 
 def default_url(weights: WeightsEnum) -> str:
     """Where torchvision's best weights are, or where the mirror has them."""
-    url: str = weights.url
+    return mirrored(str(weights.url))
+
+
+def mirrored(url: str) -> str:
+    """The same file at the mirror, where one is named."""
     mirror = os.environ.get(MIRROR_VARIABLE)
     return f"{mirror.rstrip('/')}/{Path(urlparse(url).path).name}" if mirror else url
 
 
-def download(url: str) -> Path:
+def download(url: str, *, sha256: str | None = None) -> Path:
     """Fetch a weights file into torch.hub's cache, once, and check its hash.
 
     Args:
-        url: its file name carries the first digits of the SHA-256, as torchvision's do: ``NAME-0123abcd.pth``.
+        url: where the file is.
+        sha256: its first digits; empty where they are not known. None takes them from the file's name, which has
+            them in torchvision's case: ``NAME-0123abcd.pth``.
 
     Raises:
         ExportError: it cannot be fetched, or is not the file that its name promises.
     """
     name = Path(urlparse(url).path).name
     cached = Path(torch.hub.get_dir()) / "checkpoints" / name
-    digits = Path(name).stem.rpartition("-")[2]
+    digits = Path(name).stem.rpartition("-")[2] if sha256 is None else sha256
     if cached.exists():
         if not sha256_of(cached).startswith(digits):
-            raise ExportError(f"{cached}: is damaged (its hash is not that of its name); delete it and try again")
+            raise ExportError(
+                f"{cached}: is damaged (its hash is another than it must be); delete it and try again"
+            )
         return cached
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(cached), hash_prefix=digits, progress=os.isatty(2))
+        torch.hub.download_url_to_file(url, str(cached), hash_prefix=digits or None, progress=os.isatty(2))
     except urllib.error.HTTPError as error:
         raise ExportError(
             f"{url}: the server answers {error.code} ({error.reason}); {_offline_mend(name)}"
         ) from None
     except RuntimeError:
         raise ExportError(
-            f"{url}: what came is not the file that its name promises (hash differs); try again, or "
+            f"{url}: what came is not the file that was published (hash differs); try again, or "
             + _offline_mend(name)
         ) from None
     except OSError as error:
@@ -146,23 +189,28 @@ def _offline_mend(name: str) -> str:
 
 
 def _random(network: Network, request: WeightsRequest) -> Trained:
-    classes = default_classes(network)
+    lists = default_class_lists(network)
     if request.class_file:
         raise ExportError(f"{request.class_file}: class names have no meaning for random weights; leave them out")
-    model = network.build(len(classes))
+    model = network.build(*(len(names) for names in lists))
     enliven(model, seed=request.seed)
     origin = WeightsOrigin(f"random (seed {request.seed})", _sha256_of_state(model.state_dict()))
-    return Trained(network, model, classes, True, origin)
+    return _trained(network, model, lists, origin, named=True)
+
+
+def _check_counts(counts: Sequence[int], path: Path) -> None:
+    for count in counts:
+        if not 2 <= count <= MAX_CLASSES:
+            raise ExportError(f"{path}: has {count} classes, and segopt takes 2 to {MAX_CLASSES}")
 
 
 def _model_with(network: Network, state: dict[str, Tensor], path: Path, frozen_eps: float | None) -> nn.Module:
-    count = network.class_count(state)
-    if count is None:
+    counts = network.class_counts(state)
+    if counts is None:
         raise ExportError(f"{path}: {_misfit(network, state)}")
-    if not 2 <= count <= MAX_CLASSES:
-        raise ExportError(f"{path}: has {count} classes, and segopt takes 2 to {MAX_CLASSES}")
+    _check_counts(counts, path)
     auxiliary = network.auxiliary is not None and any(name.startswith(network.auxiliary) for name in state)
-    model = network.build(count, auxiliary=auxiliary)
+    model = network.build(*counts, auxiliary=auxiliary)
     if _differences(model, state):
         raise ExportError(f"{path}: {_misfit(network, state)}")
     model.load_state_dict(state, strict=False)
@@ -204,18 +252,19 @@ def _misfit(network: Network, state: dict[str, Tensor]) -> str:
     for other in NETWORKS.values():
         if other is not network and _fits(other, state):
             return f"these are weights of {other.name}, not of {network.name}"
-    differences = _differences(_on_meta(lambda: network.build(network.class_count(state) or 2)), state)
+    some = (2, 2) if network.branch == "panoptic" else (2,)
+    differences = _differences(_on_meta(lambda: network.build(*(network.class_counts(state) or some))), state)
     shown = "; ".join(differences[:3])
     more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
     return f"these weights do not fit {network.name}: {shown}{more}"
 
 
 def _fits(network: Network, state: dict[str, Tensor]) -> bool:
-    count = network.class_count(state)
-    if not count:
+    counts = network.class_counts(state)
+    if not counts or not all(counts):
         return False
     auxiliary = network.auxiliary is not None and any(name.startswith(network.auxiliary) for name in state)
-    return not _differences(_on_meta(lambda: network.build(count, auxiliary=auxiliary)), state)
+    return not _differences(_on_meta(lambda: network.build(*counts, auxiliary=auxiliary)), state)
 
 
 def _on_meta(build: Callable[[], nn.Module]) -> nn.Module:

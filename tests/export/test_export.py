@@ -50,6 +50,7 @@ def panoptic_file(tmp_path_factory):
         "panoptic",
         "--size",
         "128x160",
+        "--no-build",
         "--output",
         file,
     ]

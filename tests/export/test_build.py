@@ -1,0 +1,131 @@
+"""Every network and mode becomes a plan, in FP32 and in half precision, with TensorRT-RTX and no GPU.
+
+Small canvases: the layers, their types and the graph's operators are those of any other size.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import segopt
+from segopt.tensorrt import sidecar
+from segopt.tensorrt.build import Built, build
+from segopt.tensorrt.options import BuildOptions
+from segopt_export import exporter
+from segopt_export.exporter import DEMO_NETWORKS, ExportRequest, export
+from segopt_export.networks import NETWORKS
+from segopt_export.weights import WeightsRequest
+
+trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (pip install 'segopt[rtx]')")
+
+CANVAS = (64, 64)
+RANDOM = WeightsRequest("random")
+LARGE = 50e6
+"""Bytes of an ONNX file beside which the plan's kernels, 3 to 10 MB of source text for RTX, are small."""
+
+
+def plan_of(folder, mode, networks, precision, canvas=CANVAS) -> tuple[Path, Built]:
+    request = ExportRequest(
+        mode=mode,
+        networks=networks,
+        weights=dict.fromkeys(networks, RANDOM),
+        canvas=canvas,
+        target="tensorrt",
+        precision=precision,
+        output=folder / f"{precision}.onnx",
+    )
+    path = export(request).path
+    return path, build(path, BuildOptions(runtime="tensorrt-rtx"))
+
+
+def assert_half_is_half(folder, mode, networks):
+    """Build both precisions, and hold the half one to what it promises."""
+    onnx32, full = plan_of(folder, mode, networks, "fp32")
+    onnx16, half = plan_of(folder, mode, networks, "fp16")
+    assert full.sidecar.plan.half_share == 0
+    assert half.sidecar.plan.half_share >= 0.95
+    assert half.sidecar.plan.half_share == pytest.approx(half.sidecar.card.half_share, abs=0.01)
+    saved_by_onnx = onnx32.stat().st_size - onnx16.stat().st_size
+    assert full.size - half.size >= 0.8 * saved_by_onnx
+    if onnx32.stat().st_size > LARGE:
+        assert half.size <= 0.6 * full.size
+    for built in (full, half):
+        assert built.notes == []
+        assert sidecar.read_plan(built.path)[0] == built.sidecar
+
+
+@pytest.fixture
+def no_parity(monkeypatch):
+    """Leave out the comparison with PyTorch, which has tests of its own on canvases where it means something."""
+    monkeypatch.setattr(exporter, "check_parity", lambda *_: [])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_parity")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_builds_in_both_precisions(tmp_path, name):
+    branch = NETWORKS[name].branch
+    assert_half_is_half(tmp_path, branch, {branch: name})
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_parity")
+def test_a_fusion_builds_in_both_precisions(tmp_path):
+    assert_half_is_half(tmp_path, "panoptic", {b: DEMO_NETWORKS[b] for b in ("semantic", "instance")})
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_parity")
+def test_mask_rcnn_builds_at_its_full_size(tmp_path):
+    """With all of its 1000 proposals, which the small canvases do not reach."""
+    _, built = plan_of(tmp_path, "instance", {"instance": "maskrcnn_resnet50_fpn"}, "fp16", canvas=(800, 1344))
+    assert built.sidecar.plan.half_share >= 0.95
+    assert built.sidecar.card.canvas == (800, 1344)
+
+
+# `segopt export` goes on to build by itself.
+
+
+@pytest.fixture
+def export_cli(segopt_cli, monkeypatch, tmp_path):
+    """`segopt export` of a small semantic network with random weights, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*options):
+        network = ("--network", "lraspp_mobilenet_v3_large", "--weights", "random", "--size", "32x32")
+        return segopt_cli("export", "--mode", "semantic", *network, "--output", "street.onnx", *options)
+
+    return call
+
+
+def test_an_export_goes_on_to_build(export_cli, tmp_path):
+    status, out, err = export_cli()
+    assert status == 0, err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["street.onnx", "street.plan", "street.plan.json"]
+    assert segopt.read_card("street.onnx").target == "tensorrt"
+    assert "a plan is built with tensorrt" in out
+    assert "--target cpu" in out
+    assert "Next: segopt run --engine street.plan SOURCE" in out
+
+
+@pytest.mark.parametrize("options", [["--no-build"], ["--no-build", "--target", "tensorrt"]])
+def test_an_export_can_do_without(export_cli, tmp_path, options):
+    status, out, err = export_cli(*options)
+    assert status == 0, err
+    assert [path.name for path in tmp_path.iterdir()] == ["street.onnx"]
+    assert segopt.read_card("street.onnx").target == ("tensorrt" if "--target" in options else "cpu")
+    assert "plan" not in out
+    assert "Next: segopt run --engine street.onnx SOURCE" in out
+
+
+def test_an_export_where_there_is_no_builder_says_how_to_get_one(export_cli, tmp_path, monkeypatch):
+    for name in ("tensorrt", "tensorrt_rtx"):
+        monkeypatch.setitem(sys.modules, name, None)  # Python's own way to say: not there.
+    status, out, err = export_cli()
+    assert status == 0, err
+    assert [path.name for path in tmp_path.iterdir()] == ["street.onnx"]
+    assert segopt.read_card("street.onnx").target == "cpu"
+    assert re.search(r"note +no plan was built, since no TensorRT is installed.*segopt\[rtx\].*segopt\[gpu\]", out)
+    assert "Next: segopt run --engine street.onnx SOURCE" in out
