@@ -1,0 +1,186 @@
+"""From engines to a report."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segopt.errors import SegoptError, UsageError
+from segopt.segmenter import Segmenter
+from segopt_bench.latency.accuracy import Accuracy, judge, need_accuracy_packages, write_scenes
+from segopt_bench.latency.contenders import (
+    EagerOptions,
+    Group,
+    eager_contenders,
+    engine_contenders,
+    group_engines,
+    load_engine,
+)
+from segopt_bench.latency.layers import LayerProfile, profile_layers
+from segopt_bench.latency.machine import (
+    UNKNOWN,
+    conditions,
+    describe_machine,
+    this_moment,
+    torch_threads,
+    warnings,
+)
+from segopt_bench.latency.pictures import Pictures, scene_pictures, source_pictures
+from segopt_bench.latency.report import GroupReport, Report
+from segopt_bench.latency.rounds import Measured, Progress, run_rounds
+
+if TYPE_CHECKING:
+    from segopt.backends import Device
+
+Watch = Callable[[str], AbstractContextManager[Progress]]
+"""Called with what is being done; gives a progress callback for as long as it lasts."""
+
+_PROFILED = 5
+"""Inferences that a layer profile is the mean of."""
+
+
+def _unwatched(_what: str) -> AbstractContextManager[Progress]:
+    return nullcontext(lambda _done, _all: None)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to measure."""
+
+    engines: Sequence[Path]
+    data: str | None = None
+    """Source of the pictures; None takes synthetic scenes of the canvas's size."""
+    pictures: int = 8
+    rounds: int = 30
+    warmup: int = 3
+    device: Device = "auto"
+    eager: EagerOptions = field(default_factory=EagerOptions)
+    accuracy_scenes: int = 0
+    """Scenes to judge each engine on; 0 judges none."""
+    layers: bool = False
+
+
+def run_benchmark(request: Request, *, watch: Watch = _unwatched) -> Report:
+    """Measure engines and the PyTorch networks that they came from.
+
+    What there is not of PyTorch is missing from the report, with the reason.
+
+    Raises:
+        SegoptError: an engine does not load, or the pictures cannot be read.
+    """
+    for name, value in (("rounds", request.rounds), ("pictures", request.pictures)):
+        if value < 1:
+            raise UsageError(f"{name} is {value}, and must be 1 or more")
+    if request.accuracy_scenes:
+        need_accuracy_packages()
+    groups = group_engines(request.engines)
+    source = None if request.data is None else source_pictures(request.data, request.pictures)
+    before = this_moment()
+    reports, origins = [], []
+    for group in groups:
+        pictures = source or scene_pictures(request.pictures, group.card.canvas)
+        origins.append(pictures.origin)
+        reports.append(_measure_group(group, pictures, request, watch))
+    after = this_moment()
+    machine, threads = describe_machine(), torch_threads()
+    facts = {**conditions(before, after), "PyTorch threads": UNKNOWN if threads is None else str(threads)}
+    return Report(
+        groups=tuple(reports),
+        machine=machine,
+        conditions=facts,
+        pictures="; ".join(dict.fromkeys(origins)),
+        rounds=request.rounds,
+        warmup=request.warmup,
+        warnings=tuple(warnings(before, after, machine.cores, threads)),
+    )
+
+
+def _measure_group(group: Group, pictures: Pictures, request: Request, watch: Watch) -> GroupReport:
+    with ExitStack() as stack:
+        with watch(f"loading {group.title}"):
+            card = group.card
+            loaded = [
+                (path, stack.enter_context(load_engine(path, card, request.device))) for path in group.engines
+            ]
+            thresholds = loaded[0][1].thresholds
+            eager, missing = eager_contenders(card, thresholds, request.device, request.eager)
+        engines = engine_contenders(loaded)
+        with watch(group.title) as progress:
+            measured = run_rounds(
+                [*eager, *engines],
+                pictures.batches(card.batch),
+                rounds=request.rounds,
+                warmup=request.warmup,
+                progress=progress,
+            )
+        names = [engine.name for engine in engines]
+        notes = [*group.notes, *pictures.notes, *_unsettled(measured)]
+        accuracy: dict[str, Accuracy] = {}
+        if request.accuracy_scenes:
+            judged = dict(zip(names, (segmenter for _, segmenter in loaded), strict=True))
+            first = eager[0].name if eager else None
+            accuracy, remarks = _judge_all(group, judged, request, watch, eager=first)
+            notes += remarks
+        layers: dict[str, LayerProfile] = {}
+        if request.layers:
+            images = [loaded[0][1].prepare(batch).image for batch in pictures.batches(card.batch)[:_PROFILED]]
+            for name, path in zip(names, group.engines, strict=True):
+                try:
+                    with watch(f"layers of {name}"):
+                        layers[name] = profile_layers(path, images)
+                except SegoptError as error:
+                    notes.append(str(error))
+    return GroupReport(
+        title=group.title,
+        card=card,
+        fit=pictures.fit(card.canvas),
+        measured=tuple(measured),
+        missing=tuple(missing),
+        accuracy=accuracy,
+        layers=layers,
+        notes=tuple(notes),
+    )
+
+
+def _unsettled(measured: Sequence[Measured]) -> list[str]:
+    return [
+        f"{each.name}: suppression did not settle on {each.unsettled:.0%} of the frames, so some boxes may be "
+        "wrong; export it with more --suppression-steps and --candidates"
+        for each in measured
+        if each.unsettled
+    ]
+
+
+def _judge_all(
+    group: Group, engines: dict[str, Segmenter], request: Request, watch: Watch, *, eager: str | None
+) -> tuple[dict[str, Accuracy], list[str]]:
+    """Accuracy by contender's name, and remarks; PyTorch's is that of its networks behind segopt's own merging."""
+    accuracy: dict[str, Accuracy] = {}
+    remarks: list[str] = []
+    count, size = request.accuracy_scenes, group.card.canvas
+    judged = dict(engines)
+    if eager is not None:
+        from segopt_bench.evaluation.torch_network import torch_segmenter
+
+        first = next(iter(engines.values()))
+        judged = {eager: torch_segmenter(group.card, first.thresholds, request.eager.files), **judged}
+    with tempfile.TemporaryDirectory() as folder:
+        scenes = Path(folder)
+        with watch(f"{count} scenes for accuracy") as progress:
+            write_scenes(scenes, count, size, lambda done: progress(done, count))
+        for name, segmenter in judged.items():
+            try:
+                with watch(f"accuracy of {name}") as progress:
+                    accuracy[name], notes = judge(segmenter, scenes, progress)
+            except SegoptError as error:
+                notes = [f"no accuracy: {error}"]
+            remarks += [note for note in notes if note not in remarks]
+    remarks.append(
+        f"accuracy in percent, on {count} synthetic scenes of the canvas's size; everybody's outputs were decoded "
+        "and merged by segopt"
+    )
+    return accuracy, remarks

@@ -1,0 +1,163 @@
+"""Who is timed against whom: engines, and the PyTorch networks that their cards name."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from segopt.card import Card
+from segopt.errors import SegoptError, UsageError
+from segopt.onnx_metadata import read_card
+from segopt.segmenter import Segmenter, Thresholds, load
+from segopt_bench.latency.rounds import Contender
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from segopt.backends import Device
+    from segopt_bench.latency.stages import Staged
+
+EAGER = "PyTorch eager"
+INSTANCE_SCORE = 0.05
+"""Score threshold of instance views: torchvision's own default, so that both sides paste the same objects."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Somebody who could not take part."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class EagerOptions:
+    """How the PyTorch side is to run."""
+
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Weights file of each branch whose weights came from a file."""
+    compiled: bool = False
+    """Time ``torch.compile`` of it, too."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Engines that do the same job: the same networks and weights, on the same canvas."""
+
+    card: Card
+    """Of the first of them."""
+    engines: tuple[Path, ...]
+
+    @property
+    def title(self) -> str:
+        """What the job is."""
+        height, width = self.card.canvas
+        batch = f", batch {self.card.batch}" if self.card.batch > 1 else ""
+        return f"{self.card.mode}: {' + '.join(self.card.networks.values())}, canvas {height}x{width}{batch}"
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of its figures must know."""
+        notes = [
+            f"{self.card.networks.get(branch, branch)} has RANDOM weights: its answers mean nothing"
+            for branch, origin in self.card.weights.items()
+            if origin.is_random
+        ]
+        if "panoptic" in self.card.networks:
+            notes.append("PyTorch's side is segopt's own training module: torchvision has no Panoptic FPN")
+        if self.card.mode == "instance":
+            notes.append(
+                f"everybody gives the objects with a score from {INSTANCE_SCORE} on, torchvision's default"
+            )
+        return notes
+
+
+def group_engines(engines: Sequence[Path]) -> list[Group]:
+    """Put engines of the same job together, in the order given.
+
+    Raises:
+        CardError: a file is missing, broken, or has no card.
+        UsageError: a file is named twice.
+    """
+    groups: dict[object, list[tuple[Path, Card]]] = {}
+    for path in engines:
+        if engines.count(path) > 1:
+            raise UsageError(f"{path}: is named twice; name each engine once")
+        card = read_card(path)
+        weights = tuple((branch, origin.sha256) for branch, origin in sorted(card.weights.items()))
+        job = (card.mode, tuple(card.networks.items()), weights, card.canvas, card.batch, card.max_detections)
+        groups.setdefault(job, []).append((path, card))
+    return [Group(members[0][1], tuple(path for path, _ in members)) for members in groups.values()]
+
+
+def load_engine(path: Path, card: Card, device: Device) -> Segmenter:
+    """Load an engine to be timed; arguments and errors as of :func:`segopt.load`."""
+    return load(path, device, INSTANCE_SCORE if card.mode == "instance" else None)
+
+
+def engine_contenders(loaded: Sequence[tuple[Path, Segmenter]]) -> list[Contender]:
+    """The engines as contenders; those of one runtime and precision are told apart by their files' names."""
+    names = [f"{segmenter.backend.name}, {segmenter.card.precision}" for _, segmenter in loaded]
+    return [
+        Contender(
+            name if names.count(name) == 1 else f"{name}, {path}", segmenter.card.precision, segmenter, str(path)
+        )
+        for name, (path, segmenter) in zip(names, loaded, strict=True)
+    ]
+
+
+def eager_contenders(
+    card: Card, thresholds: Thresholds, device: Device, options: EagerOptions
+) -> tuple[list[Contender], list[Missing]]:
+    """The PyTorch side of a group, and what of it there is not."""
+    absent = [name for name in ("torch", "torchvision") if importlib.util.find_spec(name) is None]
+    if absent:
+        reason = f"{' and '.join(absent)} not installed: pip install 'segopt[bench]'"
+        return [], [Missing(EAGER, reason)]
+    import torch
+
+    from segopt_bench.evaluation.torch_network import load_trained
+    from segopt_bench.latency.eager import EagerSegmenter
+
+    place = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    title = torch.cuda.get_device_name() if place == "cuda" else "CPU"
+    version = str(torch.__version__).partition("+")[0]
+
+    def contender(how: str, precision: str, *, half: bool = False, compiled: bool = False) -> Contender:
+        networks: dict[str, nn.Module] = {
+            branch: trained.model for branch, trained in load_trained(card, options.files).items()
+        }
+        staged = EagerSegmenter(card, thresholds, networks, device=place, half=half, compiled=compiled)
+        return Contender(f"PyTorch {version} {how} ({title}), {precision}", precision, staged)
+
+    kinds: list[tuple[str, Callable[[], Contender]]] = [(EAGER, lambda: contender("eager", "fp32"))]
+    missing: list[Missing] = []
+    if place == "cuda":
+        kinds.append((f"{EAGER}, fp16", lambda: contender("eager", "fp16 autocast", half=True)))
+    else:
+        missing.append(Missing(f"{EAGER}, fp16", "PyTorch's half precision is for a GPU"))
+    if options.compiled:
+        kinds.append(("torch.compile", lambda: contender("compiled", "fp32", compiled=True)))
+    found: list[Contender] = []
+    for name, make in kinds:
+        try:
+            made = make()
+            _try(made.staged, card)
+        except SegoptError as error:
+            # What keeps one of them out keeps out all.
+            return [], [Missing(EAGER, str(error))]
+        except Exception as error:  # Of a compiler that is not there, a GPU that is too small, ...
+            missing.append(Missing(name, f"it fails: {next(iter(str(error).splitlines()), type(error).__name__)}"))
+        else:
+            found.append(made)
+    return found, missing
+
+
+def _try(staged: Staged, card: Card) -> None:
+    """Run once on gray: compiling and allocating fail here, or not at all."""
+    staged.infer(staged.prepare([np.full((*card.canvas, 3), 128, dtype=np.uint8)]))
