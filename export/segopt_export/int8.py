@@ -32,9 +32,9 @@ from segopt_export.maskrcnn import Target
 LAYERS = ("Conv", "ConvTranspose", "Gemm")
 """Operators that multiply by trained weights: nearly all of a network's arithmetic."""
 
-MAX_NOISE = 0.02
-"""Largest share of noise in a layer's output, by power, that the layer itself may add: 17 dB below the signal. A
-well-behaved layer adds a tenth of it."""
+MAX_NOISE = 0.004
+"""Largest share of noise in a layer's output, by power, that the layer itself may add: 24 dB below the signal. On
+the demo networks 0.02 cost 1.3 points of PQ, and this 0.5."""
 
 _LOOKED_AT = 4
 """Pictures on which noise is measured."""

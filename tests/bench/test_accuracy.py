@@ -5,7 +5,7 @@ import pytest
 import segopt
 from segopt_bench.evaluation import evaluate_engine, open_data
 from segopt_bench.evaluation.torch_network import torch_segmenter
-from segopt_bench.scenes import write_dataset
+from segopt_bench.scenes import Scene, write_dataset
 from segopt_export.exporter import ExportRequest, export
 from segopt_export.weights import WeightsRequest
 
@@ -54,11 +54,18 @@ def test_the_networks_have_learnt_the_scenes(eager):
 
 
 @pytest.mark.parametrize(
-    ("precision", "target"), [("fp32", "cpu"), ("fp32", "tensorrt"), ("fp16", "cpu")], ids="-".join
+    ("options", "tolerance"),
+    [
+        ({"precision": "fp32", "target": "cpu"}, 1e-3),
+        ({"precision": "fp32", "target": "tensorrt"}, 1e-3),
+        ({"precision": "fp16", "target": "cpu"}, 2e-3),
+        ({"precision": "int8", "target": "cpu"}, 2e-2),
+    ],
+    ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else "",
 )
-def test_a_file_is_as_accurate_as_pytorch(precision, target, data, export_demo, eager):
-    path = export_demo(f"{precision}-{target}", precision=precision, target=target)
-    with segopt.load(path, device="cpu", stuff_area=STUFF_AREA) as segmenter:
+def test_a_file_is_as_accurate_as_pytorch(options, tolerance, data, export_demo, eager):
+    if options["precision"] == "int8":
+        options = {**options, "calibration": [Scene(seed).render(*SIZE).frame for seed in range(100_000, 100_032)]}
+    with segopt.load(export_demo("file", **options), device="cpu", stuff_area=STUFF_AREA) as segmenter:
         found = figures(segmenter, data)
-    # One part in a thousand: a tenth of a point.
-    assert found == pytest.approx(eager, abs=1e-3)
+    assert found == pytest.approx(eager, abs=tolerance)
