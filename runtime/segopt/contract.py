@@ -28,7 +28,7 @@ MEANINGS: Mapping[str, str] = {
     "semantic": "class index at canvas resolution",
     "boxes": "x0 y0 x1 y1 in canvas pixels",
     "scores": "descending, negative where unused",
-    "labels": "the network's own class ids",
+    "labels": "class ids as in the card",
     "masks": "probability inside the box",
     "converged": "1 where suppression is exact",
 }
