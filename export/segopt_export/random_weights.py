@@ -61,10 +61,14 @@ def enliven(model: nn.Module, *, seed: int = 0, size: tuple[int, int] = (256, 32
         if isinstance(module, _Norms) or (isinstance(module, _Weighted) and module.bias is not None)
     ]
     model.eval()
+    threads = torch.get_num_threads()
     try:
+        # More threads add in another order, and the weights' last bits would depend on the machine's cores.
+        torch.set_num_threads(1)
         with torch.no_grad():
             _run(model, picture)
     finally:
+        torch.set_num_threads(threads)
         for hook in hooks:
             hook.remove()
 
