@@ -85,10 +85,6 @@ def _fcn(name: str) -> Network:
     return Network(name, "semantic", class_layer="classifier.4", auxiliary="aux_classifier.")
 
 
-def _lraspp(name: str, **options: Any) -> Network:
-    return Network(name, "semantic", class_layer="classifier.high_classifier", **options)
-
-
 def _maskrcnn(name: str, **options: Any) -> Network:
     return Network(name, "instance", class_layer=_BOX_CLASSES, **options)
 
@@ -120,7 +116,7 @@ NETWORKS: dict[str, Network] = {
         _fcn("deeplabv3_resnet50"),
         _fcn("deeplabv3_resnet101"),
         _fcn("deeplabv3_mobilenet_v3_large"),
-        _lraspp("lraspp_mobilenet_v3_large"),
+        Network("lraspp_mobilenet_v3_large", "semantic", class_layer="classifier.high_classifier"),
         _maskrcnn("maskrcnn_resnet50_fpn", frozen_norm_eps=0.0, detectron2=_MASKRCNN_R50),
         _maskrcnn("maskrcnn_resnet50_fpn_v2"),
         _maskrcnn("maskrcnn_resnet101_fpn", builder=_TORCHVISION_R101, detectron2=_MASKRCNN_R101),

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from segopt.errors import SegoptError
 from segopt.segmenter import Segmenter
 from segopt_bench.latency.pictures import FIRST_SCENE
 from segopt_bench.scenes import write_dataset
@@ -24,13 +22,6 @@ HEADLINES = {
 
 Accuracy = Mapping[str, float | None]
 """Name of a figure to its value, 0 to 1."""
-
-
-def need_accuracy_packages() -> None:
-    """Raise a SegoptError where what judging needs is not installed."""
-    for package in ("pycocotools", "PIL"):
-        if importlib.util.find_spec(package) is None:
-            raise SegoptError(f"--accuracy needs {package}, which is not installed: pip install 'segopt[bench]'")
 
 
 def write_scenes(folder: Path, count: int, size: tuple[int, int], progress: Callable[[int], None]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from segopt.errors import SegoptError, UsageError
 from segopt.segmenter import Segmenter
-from segopt_bench.latency.accuracy import Accuracy, judge, need_accuracy_packages, write_scenes
+from segopt_bench.latency.accuracy import Accuracy, judge, write_scenes
 from segopt_bench.latency.contenders import (
     EagerOptions,
     Group,
@@ -32,6 +32,7 @@ from segopt_bench.latency.machine import (
 from segopt_bench.latency.pictures import Pictures, scene_pictures, source_pictures
 from segopt_bench.latency.report import GroupReport, Report
 from segopt_bench.latency.rounds import Measured, Progress, run_rounds
+from segopt_bench.requirements import need_evaluation_packages
 
 if TYPE_CHECKING:
     from segopt.backends import Device
@@ -76,7 +77,7 @@ def run_benchmark(request: Request, *, watch: Watch = _unwatched) -> Report:
         if value < 1:
             raise UsageError(f"{name} is {value}, and must be 1 or more")
     if request.accuracy_scenes:
-        need_accuracy_packages()
+        need_evaluation_packages("--accuracy")
     groups = group_engines(request.engines)
     source = None if request.data is None else source_pictures(request.data, request.pictures)
     before = this_moment()

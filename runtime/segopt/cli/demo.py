@@ -15,12 +15,10 @@ def demo(
     seconds: Annotated[int, typer.Option(metavar="N", help="Length of the video.", min=1, max=60)] = 6,
 ) -> None:
     """Export a small panoptic network, render a street video, and run the one on the other; offline."""
-    from segopt.cli.eval import need_bench_packages
     from segopt.cli.export import need_export_packages
     from segopt.cli.steps import step
 
     need_export_packages()
-    need_bench_packages("demo")
     from segopt_bench.demo import run_demo
 
     done = run_demo(output, seconds=seconds, step=step)

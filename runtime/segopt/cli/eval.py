@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ import typer
 
 from segopt.cli.run import Device, View
 from segopt.cli.steps import counting
-from segopt.errors import SegoptError, UsageError
+from segopt.errors import UsageError
 
 if TYPE_CHECKING:
     from segopt_bench.evaluation import Data, Evaluation, Scores
@@ -92,7 +91,9 @@ def eval(
     }
     if any(files.values()) and against is None:
         raise UsageError("weights are for --against torch; add it, or leave them out")
-    need_bench_packages("eval")
+    from segopt_bench.requirements import need_evaluation_packages
+
+    need_evaluation_packages("eval")
     from segopt.atomic import make_folder, write_json
     from segopt_bench.evaluation import evaluate_predictions, open_data
 
@@ -121,13 +122,6 @@ def eval(
             document["difference"] = {scores.measure: scores.to_json() for scores in differences}
         write_json(json, document)
         typer.echo(f"figures: {json}")
-
-
-def need_bench_packages(command: str) -> None:
-    """Raise a SegoptError where what judging needs is not installed."""
-    for package in ("pycocotools", "PIL"):
-        if importlib.util.find_spec(package) is None:
-            raise SegoptError(f"{command} needs {package}, which is not installed: pip install 'segopt[bench]'")
 
 
 def _evaluate_engine(
