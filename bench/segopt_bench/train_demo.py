@@ -32,8 +32,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segopt_bench.scenes import FEWEST_PIXELS, SEMANTIC_CATEGORIES, THINGS, Scene
+from segopt_bench.scenes import FEWEST_PIXELS, SEMANTIC_CATEGORIES, STUFF, THINGS, Scene
 from segopt_export.exporter import IMAGENET_MEAN, IMAGENET_STD
+from segopt_export.panoptic_fpn import panoptic_fpn_mobilenet_v3_small
 from segopt_export.small_networks import fcn_mobilenet_v3_small_fpn, maskrcnn_mobilenet_v3_small_fpn
 
 SIZE = (256, 448)
@@ -45,6 +46,7 @@ MEAN = torch.tensor(IMAGENET_MEAN).reshape(3, 1, 1)
 STD = torch.tensor(IMAGENET_STD).reshape(3, 1, 1)
 
 T = TypeVar("T")
+Targets = Callable[["Sample"], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -192,10 +194,17 @@ def class_map(sample: Sample) -> NDArray[np.uint8]:
     return result
 
 
-def train_instance(
-    model: Any, samples: list[Sample], steps: int, generator: torch.Generator, *, rate: float
+def train_detector(
+    name: str,
+    model: Any,
+    samples: list[Sample],
+    steps: int,
+    generator: torch.Generator,
+    *,
+    rate: float,
+    targets: Targets,
 ) -> nn.Module:
-    """Train the instance network with torchvision's own losses.
+    """Train a network that detects with its own losses.
 
     Batches are small: the statistics of the backbone's batch norms stay as they are.
     """
@@ -205,7 +214,7 @@ def train_instance(
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
-    with_things = [s for s in samples if len(targets(s)["labels"])]
+    with_things = [s for s in samples if len(thing_targets(s)["labels"])]
     own = forked(generator)
     stream = prefetched(
         ([picture(s, own) for s in batch], [targets(s) for s in batch]) for batch in batches(with_things, 2, own)
@@ -215,11 +224,10 @@ def train_instance(
         losses: dict[str, Tensor] = model(*next(stream))
         return torch.stack(list(losses.values())).sum()
 
-    trained: nn.Module = optimise("instance", model, loss, steps, rate=rate)
-    return trained
+    return optimise(name, model, loss, steps, rate=rate)
 
 
-def targets(sample: Sample) -> dict[str, Tensor]:
+def thing_targets(sample: Sample) -> dict[str, Tensor]:
     """Boxes, labels and masks of a scene's things, as torchvision's detectors take them."""
     boxes, labels, masks = [], [], []
     for index, category in enumerate(sample.category_ids.tolist()):
@@ -236,6 +244,12 @@ def targets(sample: Sample) -> dict[str, Tensor]:
         "labels": torch.tensor(labels, dtype=torch.int64),
         "masks": torch.from_numpy(np.array(masks, dtype=np.uint8).reshape(-1, *SIZE)),
     }
+
+
+def panoptic_targets(sample: Sample) -> dict[str, Tensor]:
+    """The same, and the semantic map of :class:`segopt_export.panoptic_fpn.PanopticFPN`."""
+    stuff = np.maximum(sample.category_ids.astype(np.int64) - len(THINGS), 0)
+    return {**thing_targets(sample), "semantic": torch.from_numpy(stuff[sample.segments])}
 
 
 def optimise(name: str, model: nn.Module, loss: Callable[[], Tensor], steps: int, *, rate: float) -> nn.Module:
@@ -273,6 +287,7 @@ class Training:
     semantic_steps: int
     instance_steps: int
     instance_refinement_steps: int
+    panoptic_steps: int
     seed: int
 
     def semantic(self) -> None:
@@ -286,7 +301,7 @@ class Training:
         backbone = {n.removeprefix("backbone."): t for n, t in state.items() if n.startswith("backbone.")}
         model = maskrcnn_mobilenet_v3_small_fpn(len(THINGS) + 1)
         model.backbone.load_state_dict(backbone, strict=False)
-        trained = train_instance(model, self._samples(), self.instance_steps, self._generator(), rate=1e-3)
+        trained = self._train_instance(model, self._samples(), self.instance_steps, rate=1e-3)
         save(trained, self.folder / "instance.safetensors")
 
     def semantic_refinement(self) -> None:
@@ -308,7 +323,21 @@ class Training:
         path = self.folder / "instance.safetensors"
         model.load_state_dict(_load(path), strict=False)
         steps = self.instance_refinement_steps
-        save(train_instance(model, self._new_samples(0), steps, self._generator(), rate=6e-4), path)
+        save(self._train_instance(model, self._new_samples(0), steps, rate=6e-4), path)
+
+    def panoptic(self) -> None:
+        """Panoptic FPN, one network in place of both, from the instance network."""
+        model = panoptic_fpn_mobilenet_v3_small(len(THINGS) + 1, len(STUFF) + 1)
+        model.load_state_dict(_load(self.folder / "instance.safetensors"), strict=False)
+        model.semantic_weight = 1.0
+        samples = self._samples() + self._new_samples(0)
+        steps, generator = self.panoptic_steps, self._generator()
+        trained = train_detector("panoptic", model, samples, steps, generator, rate=1e-3, targets=panoptic_targets)
+        save(trained, self.folder / "panoptic.safetensors")
+
+    def _train_instance(self, model: nn.Module, samples: list[Sample], steps: int, *, rate: float) -> nn.Module:
+        generator = self._generator()
+        return train_detector("instance", model, samples, steps, generator, rate=rate, targets=thing_targets)
 
     def _new_samples(self, number: int) -> list[Sample]:
         count = self.scenes // 2
@@ -327,6 +356,7 @@ STAGES: dict[str, Callable[[Training], None]] = {
     "instance": Training.instance,
     "semantic-refinement": Training.semantic_refinement,
     "instance-refinement": Training.instance_refinement,
+    "panoptic": Training.panoptic,
 }
 
 
@@ -339,6 +369,7 @@ def main() -> None:
     parser.add_argument("--semantic-steps", type=int, default=8000)
     parser.add_argument("--instance-steps", type=int, default=7500)
     parser.add_argument("--instance-refinement-steps", type=int, default=2500)
+    parser.add_argument("--panoptic-steps", type=int, default=7000)
     parser.add_argument("--seed", type=int, default=0)
     options = vars(parser.parse_args())
     stages = options.pop("stages")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import RoIHeads
@@ -22,6 +24,7 @@ class DetectionStage(nn.Module):
         max_detections: how many slots the answer has.
         candidates: how many (proposal, class) pairs above the score threshold enter suppression.
         suppression_steps: see :func:`segopt_export.suppression.suppress`.
+        suppression_block: likewise.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class DetectionStage(nn.Module):
         max_detections: int,
         candidates: int,
         suppression_steps: int,
+        suppression_block: int | None = None,
     ) -> None:
         super().__init__()
         self.canvas = canvas
@@ -41,7 +45,7 @@ class DetectionStage(nn.Module):
         self.iou_threshold = heads.nms_thresh
         self.max_detections = max_detections
         self.candidates = candidates
-        self.steps = suppression_steps
+        self.suppress = partial(suppress, steps=suppression_steps, block=suppression_block)
 
     def forward(
         self, logits: Tensor, deltas: Tensor, proposals: Tensor, valid: Tensor
@@ -74,12 +78,11 @@ class DetectionStage(nn.Module):
         codes = gather_rows(deltas.reshape(batch, n * classes, 4), proposal * classes + label)
         boxes = decode_boxes(codes, gather_rows(proposals, proposal), weights=self.weights, clip=self.clip)
         boxes = clip_boxes(boxes, self.canvas)
-        keep, settled = suppress(
+        keep, settled = self.suppress(
             boxes,
             (scores >= 0) & at_least(boxes, MIN_SIDE),
             groups=label,
             iou_threshold=self.iou_threshold,
-            steps=self.steps,
         )
 
         kept = torch.where(keep, scores, -1.0)

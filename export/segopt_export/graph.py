@@ -27,7 +27,7 @@ class Normalise(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """See the class."""
         # TensorRT has no transpose of uint8: the cast comes first.
-        rgb = image.to(torch.float32).flip(-1).permute(0, 3, 1, 2)
+        rgb = image.to(torch.float32).permute(0, 3, 1, 2)[:, [2, 1, 0]]
         return (rgb / 255 - self.mean) / self.std
 
 

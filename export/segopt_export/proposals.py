@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ class ProposalStage(nn.Module):
         canvas: height and width in pixels.
         feature_sizes: height and width of each level's feature map.
         suppression_steps: see :func:`segopt_export.suppression.suppress`.
+        suppression_block: likewise.
     """
 
     is_anchor: Tensor
@@ -37,11 +39,12 @@ class ProposalStage(nn.Module):
         feature_sizes: Sequence[tuple[int, int]],
         *,
         suppression_steps: int,
+        suppression_block: int | None = None,
     ) -> None:
         super().__init__()
         self.head = rpn.head
         self.canvas = canvas
-        self.steps = suppression_steps
+        self.suppress = partial(suppress, steps=suppression_steps, block=suppression_block)
         self.weights = rpn.box_coder.weights
         self.clip = rpn.box_coder.bbox_xform_clip
         self.iou_threshold = rpn.nms_thresh
@@ -68,7 +71,7 @@ class ProposalStage(nn.Module):
         scores, boxes = self._candidates(*self.head(list(features)))
         boxes = clip_boxes(boxes, self.canvas)
         valid = self.is_anchor & at_least(boxes, self.min_side) & (scores >= self.score_threshold)
-        keep, settled = suppress(boxes, valid, iou_threshold=self.iou_threshold, steps=self.steps)
+        keep, settled = self.suppress(boxes, valid, iou_threshold=self.iou_threshold)
 
         ranked = torch.where(keep, scores, -1.0).flatten(1)
         best, index = ranked.topk(self.count, dim=1)

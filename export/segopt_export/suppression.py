@@ -24,6 +24,7 @@ def suppress(
     iou_threshold: float,
     steps: int,
     groups: Tensor | None = None,
+    block: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Greedy non-maximum suppression of boxes that are already sorted by descending score.
 
@@ -33,39 +34,51 @@ def suppress(
         iou_threshold: a box goes when its IoU with one that stays is above this.
         steps: how many steps to unroll; one more is used to see whether they were enough.
         groups: [..., N], boxes of different groups leave each other alone; None is one group.
+        block: settle this many boxes at a time, each block under what the ones before it keep: the same answer
+            from smaller matrices, of which no box is compared with earlier ones. None is all at once.
 
     Returns:
         ``keep`` bool [..., N], and ``converged`` bool [...]: True where ``keep`` is exactly what greedy
         suppression (``torchvision.ops.nms``) keeps.
     """
-    rivals = _iou_above(boxes, iou_threshold)
-    if groups is not None:
-        rivals = rivals & (groups[..., :, None] == groups[..., None, :])
     n = boxes.shape[-2]
-    earlier = torch.ones(n, n, dtype=torch.bool, device=boxes.device).triu(diagonal=1)
-    suppresses = (rivals & earlier).to(boxes.dtype)
+    block = block or n
+    # Zeros and ones as numbers throughout: a box stays while nothing presses on it, max(0, 1 - pressure).
+    open_to_all = valid.to(boxes.dtype)[..., None, :]
+    kept, settled = [], []
+    for start in range(0, n, block):
+        size = min(block, n - start)
+        rivals = _iou_above(boxes[..., start : start + size, :], boxes[..., start:, :], iou_threshold)
+        if groups is not None:
+            rivals = rivals & (groups[..., start : start + size, None] == groups[..., None, start:])
+        earlier = torch.ones(size, n - start, dtype=torch.bool, device=boxes.device).triu(diagonal=1)
+        suppresses = (rivals & earlier).to(boxes.dtype)
+        within, later = suppresses[..., :size], suppresses[..., size:]
 
-    keep = valid.to(boxes.dtype)
-    previous = keep
-    for _ in range(steps + 1):
+        candidates, open_to_all = open_to_all[..., :size], open_to_all[..., size:]
+        keep = candidates
         previous = keep
-        pressure = (keep[..., None, :] @ suppresses).squeeze(-2)
-        keep = (valid & (pressure < 0.5)).to(boxes.dtype)
-    converged = ((keep - previous).abs().sum(dim=-1)) < 0.5
-    return previous > 0.5, converged
+        for _ in range(steps + 1):
+            previous = keep
+            keep = (candidates - keep @ within).relu()
+        kept.append(previous)
+        settled.append((keep - previous).abs().sum(dim=(-2, -1)) < 0.5)
+        if start + size < n:
+            open_to_all = (open_to_all - previous @ later).relu()
+    return torch.cat(kept, dim=-1).squeeze(-2) > 0.5, torch.stack(settled).all(dim=0)
 
 
-def _iou_above(boxes: Tensor, threshold: float) -> Tensor:
-    """bool [..., N, N]: whether the IoU of two boxes is above the threshold."""
-    x0, y0, x1, y1 = boxes.unbind(-1)
-    area = (x1 - x0) * (y1 - y0)
-    width = torch.minimum(x1[..., :, None], x1[..., None, :]) - torch.maximum(x0[..., :, None], x0[..., None, :])
-    height = torch.minimum(y1[..., :, None], y1[..., None, :]) - torch.maximum(y0[..., :, None], y0[..., None, :])
+def _iou_above(boxes: Tensor, others: Tensor, threshold: float) -> Tensor:
+    """bool [..., N, M]: whether the IoU of two boxes, of [..., N, 4] and [..., M, 4], is above the threshold."""
+    x0, y0, x1, y1 = (side[..., :, None] for side in boxes.unbind(-1))
+    u0, v0, u1, v1 = (side[..., None, :] for side in others.unbind(-1))
+    width = torch.minimum(x1, u1) - torch.maximum(x0, u0)
+    height = torch.minimum(y1, v1) - torch.maximum(y0, v0)
     # Where only the height is negative the quotient is, too, and above no threshold: one clamp is enough.
     intersection = width.clamp(min=0) * height
     # The same single-precision quotient as torchvision/csrc/ops/cpu/nms_kernel.cpp; two empty boxes give 0 / 0,
     # which is above nothing in either.
-    union = area[..., :, None] + area[..., None, :] - intersection
+    union = (x1 - x0) * (y1 - y0) + (u1 - u0) * (v1 - v0) - intersection
     return intersection / union > float32_floor(threshold)
 
 

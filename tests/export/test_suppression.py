@@ -42,7 +42,8 @@ def test_random_sets_equal_torchvision(threshold):
     kept = 0
     for _ in range(600):
         boxes, groups, valid = random_set(rng, int(rng.integers(1, 60)))
-        keep, converged = suppress(boxes, valid, groups=groups, iou_threshold=threshold, steps=60)
+        block = rng.choice([None, 1, 7, 32])
+        keep, converged = suppress(boxes, valid, groups=groups, iou_threshold=threshold, steps=60, block=block)
         assert converged
         assert torch.equal(keep, reference(boxes, groups, valid, threshold))
         kept += int(keep.sum())
@@ -71,13 +72,23 @@ def test_a_chain_needs_as_many_steps_as_it_is_long_and_the_flag_says_so(n):
         assert torch.equal(keep, expected) or not converged
 
 
+def test_blocks_shorten_chains_and_what_the_first_keeps_binds_the_next():
+    boxes, valid, groups = chain(41), torch.ones(41, dtype=torch.bool), torch.zeros(41, dtype=torch.int64)
+    keep, converged = suppress(boxes, valid, iou_threshold=0.5, steps=9, block=10)
+    assert converged
+    assert torch.equal(keep, reference(boxes, groups, valid, 0.5))
+    _, converged = suppress(boxes, valid, iou_threshold=0.5, steps=8, block=10)
+    assert not converged
+
+
 def test_the_flag_is_never_raised_over_a_wrong_answer():
     rng = np.random.default_rng(11)
     wrong = right = 0
     for _ in range(1500):
         boxes, groups, valid = random_set(rng, 40)
         steps = int(rng.integers(1, 5))
-        keep, converged = suppress(boxes, valid, groups=groups, iou_threshold=0.3, steps=steps)
+        block = rng.choice([None, 15])
+        keep, converged = suppress(boxes, valid, groups=groups, iou_threshold=0.3, steps=steps, block=block)
         same = torch.equal(keep, reference(boxes, groups, valid, 0.3))
         assert same or not converged
         wrong += not same
@@ -105,7 +116,7 @@ def test_a_batch_of_levels_is_suppressed_one_by_one():
     sets = [random_set(rng, 30) for _ in range(6)]
     boxes = torch.stack([s[0] for s in sets]).reshape(2, 3, 30, 4)
     valid = torch.stack([s[2] for s in sets]).reshape(2, 3, 30)
-    keep, converged = suppress(boxes, valid, iou_threshold=0.5, steps=30)
+    keep, converged = suppress(boxes, valid, iou_threshold=0.5, steps=30, block=8)
     assert converged.shape == (2, 3)
     for i in range(6):
         alone, _ = suppress(boxes.flatten(0, 1)[i], valid.flatten(0, 1)[i], iou_threshold=0.5, steps=30)
