@@ -59,7 +59,7 @@ def run_demo(folder: Path, *, seconds: int, step: Step) -> DemoDone:
     """
     request = ExportRequest(
         "panoptic",
-        weights={"semantic": WeightsRequest("demo"), "instance": WeightsRequest("demo")},
+        weights={"panoptic": WeightsRequest("demo")},
         output=folder / "panoptic-demo.onnx",
     )
     model = export(request, step=step).path

@@ -111,7 +111,7 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
         ExportError: the request cannot be met.
         SinkError: the file cannot be written.
     """
-    branches = branches_of(request.mode, request.networks)
+    branches = branches_of(request.mode, {*request.networks, *request.weights})
     weights = {branch: request.weights.get(branch, WeightsRequest()) for branch in branches}
     all_demo = all(wanted.spec == "demo" for wanted in weights.values())
     canvas = request.canvas or (DEMO_CANVAS if all_demo else DEFAULT_CANVAS[request.mode])
@@ -157,9 +157,9 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
     return Exported(path, card, figures, notes)
 
 
-def branches_of(mode: Mode, networks: Container[str]) -> tuple[Branch, ...]:
-    """The branches of an export whose networks are named, or chosen."""
-    return ("panoptic",) if mode == "panoptic" and "panoptic" in networks else BRANCHES[mode]
+def branches_of(mode: Mode, named: Container[str]) -> tuple[Branch, ...]:
+    """The branches of an export; of a panoptic one, those of a fusion unless ``panoptic`` is named."""
+    return ("panoptic",) if mode == "panoptic" and "panoptic" in named else BRANCHES[mode]
 
 
 def _network(request: ExportRequest, branch: Branch, weights: WeightsRequest) -> Network:

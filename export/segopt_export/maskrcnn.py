@@ -22,7 +22,7 @@ from segopt_export.roi_align import GatherReader, GridReader, PyramidRoIAlign, R
 
 Target = Literal["cpu", "tensorrt"]
 
-SUPPRESSION_BLOCKS: dict[Target, int | None] = {"cpu": 250, "tensorrt": None}
+SUPPRESSION_BLOCKS: dict[Target, int | None] = {"cpu": 500, "tensorrt": None}
 """Boxes that suppression settles at a time: small matrices stay in a CPU's cache, few operators suit a GPU."""
 
 READERS: dict[Target, Callable[[Sequence[Size]], Reader]] = {"cpu": GatherReader, "tensorrt": GridReader}

@@ -136,6 +136,7 @@ NETWORKS: dict[str, Network] = {
 DEMO_NETWORKS: dict[Branch, str] = {
     "semantic": "fcn_mobilenet_v3_small_fpn",
     "instance": "maskrcnn_mobilenet_v3_small_fpn",
+    "panoptic": "panoptic_fpn_mobilenet_v3_small",
 }
 """The networks whose weights are part of the package."""
 

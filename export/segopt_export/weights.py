@@ -125,11 +125,10 @@ def demo_file(network: Network) -> Path:
     Raises:
         ExportError: this network has none.
     """
-    demo = DEMO_NETWORKS.get(network.branch)
+    demo = DEMO_NETWORKS[network.branch]
     if network.name != demo:
-        demos = demo or " and ".join(DEMO_NETWORKS.values())
         raise ExportError(
-            f"demo weights are of {demos}, not of {network.name}; leave the network out, or give its weights as a "
+            f"demo weights are of {demo}, not of {network.name}; leave the network out, or give its weights as a "
             "file"
         )
     return DEMO_FOLDER / f"{network.branch}.safetensors"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segopt.card import PasteRule
 from segopt.errors import EngineError
 from segopt.letterbox import Letterbox
-from segopt.masks import paste_mask
+from segopt.masks import paste_masks
 from segopt.results import MaskCrop
 
 Outputs = Mapping[str, NDArray[np.generic]]
@@ -31,9 +31,7 @@ class Detections:
 
     def paste(self, size: tuple[int, int], rule: PasteRule) -> tuple[MaskCrop, ...]:
         """Each object's mask on a frame of ``size`` (height, width)."""
-        return tuple(
-            paste_mask(mask, box, *size, rule=rule) for mask, box in zip(self.masks, self.boxes, strict=True)
-        )
+        return tuple(paste_masks(self.masks, self.boxes, *size, rule=rule))
 
 
 def decode_detections(outputs: Outputs, i: int, letterbox: Letterbox, score_threshold: float) -> Detections:

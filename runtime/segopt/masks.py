@@ -1,28 +1,22 @@
 """Mask paste: the small mask that a network predicts inside a box, laid onto the frame's pixels.
 
-Bilinear interpolation with zeros outside is a product of three matrices: each row (column) of the crop is a
-weighted sum of two mask rows (columns), and the weights are the hat function of the distance. Only the box's own
-pixels are computed, whatever the frame's size.
-
-The products are cut into blocks. A strip of pixels between two columns of cells needs only the cells near it,
-which is a third of the work. And a block stays below the size from which OpenBLAS starts threads: they fight with
-the network's own for the cores, and 100 masks took 660 ms with them in place of 4.
+Bilinear interpolation with zeros outside. Only the box's own pixels are made, whatever the frame's size, and of
+them only the outline is computed; what is inside is filled in, eight pixels to a byte. Masks are worked in
+batches whose buffers fit a core's cache.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segopt.card import PasteRule
-from segopt.results import BoolImage, MaskCrop
-
-Floats = NDArray[np.float32]
-Axis = tuple[int, Floats]
-"""First pixel, and for each pixel from there on its position in the mask, in mask cells."""
+from segopt.mask_axes import Integers, axis
+from segopt.mask_outlines import crossings
+from segopt.packed import PackedCrop, even_odd_fill
+from segopt.results import MaskCrop
 
 
 def paste_mask(
@@ -50,74 +44,79 @@ def paste_mask(
     Returns:
         The object's pixels, cropped to the part of the box that is inside the frame.
     """
-    along = _RULES[rule]
-    x0, y0, x1, y1 = np.asarray(box, dtype=np.float32)
-    size = mask.shape[0]
-    top, rows = along(y0, y1, size, height)
-    left, columns = along(x0, x1, size, width)
-    if rows.size == 0 or columns.size == 0:
-        return MaskCrop(0, 0, np.zeros((0, 0), dtype=np.bool_))
-    cells = np.asarray(mask, dtype=np.float32)
-    return MaskCrop(left, top, _reaches(np.float32(threshold), cells, rows, columns))
+    (crop,) = paste_masks(
+        np.asarray(mask)[None], np.asarray(box)[None], height, width, rule=rule, threshold=threshold
+    )
+    return crop
 
 
-_STRIP = 7
-"""Columns of cells between which a strip of pixels lies."""
-_BLOCK = 2**18
-"""Multiplications in one product; more of them and OpenBLAS (interface/gemm.c) starts threads."""
+def paste_masks(
+    masks: NDArray[np.floating],
+    boxes: NDArray[np.floating],
+    height: int,
+    width: int,
+    *,
+    rule: PasteRule = "torchvision",
+    threshold: float = 0.5,
+) -> Iterator[MaskCrop]:
+    """Lay masks [N, M, M] in boxes [N, 4] onto a frame: what :func:`paste_mask` gives of each, in less time."""
+    for crop in paste_packed(masks, boxes, height, width, rule=rule, threshold=threshold):
+        yield MaskCrop(crop.x, crop.y, crop.unpack().view(np.bool_))
 
 
-def _reaches(threshold: np.float32, mask: Floats, rows: Floats, columns: Floats) -> BoolImage:
-    """bool [h, w]: where the mask [M, M], interpolated at h by w positions in cells, is at least the threshold."""
-    size = len(mask)
-    down, across = _hat(rows, size), np.ascontiguousarray(_hat(columns, size).T)
-    # A strip holds the pixels from one of its cells on and before the next strip's first cell.
-    firsts = range(0, size, _STRIP)
-    edges = [0, *np.searchsorted(columns, firsts[1:]).tolist(), len(columns)]
-    strips = list(zip(firsts, edges, edges[1:], strict=False))
-    widest = max(end - start for _, start, end in strips)
-    band = max(1, _BLOCK // max(size * size, widest * (_STRIP + 1)))
-    inside = np.empty((len(rows), len(columns)), dtype=np.bool_)
-    for top in range(0, len(rows), band):
-        lines = slice(top, top + band)
-        stretched = down[lines] @ mask
-        values = np.empty((len(stretched), len(columns)), dtype=np.float32)
-        for first, start, end in strips:
-            cells = slice(first, first + _STRIP + 1)
-            np.matmul(stretched[:, cells], across[cells, start:end], out=values[:, start:end])
-        np.greater_equal(values, threshold, out=inside[lines])
-    return inside
+def paste_packed(
+    masks: NDArray[np.floating],
+    boxes: NDArray[np.floating],
+    height: int,
+    width: int,
+    *,
+    rule: PasteRule = "torchvision",
+    threshold: float = 0.5,
+    grid: int = 1,
+) -> Iterator[PackedCrop]:
+    """As :func:`paste_masks`, eight pixels to a byte.
+
+    Args:
+        masks: [N, M, M].
+        boxes: [N, 4].
+        height: of the frame.
+        width: of the frame.
+        rule: see :func:`paste_mask`.
+        threshold: see :func:`paste_mask`.
+        grid: the crops' first column is a multiple of it.
+    """
+    x0, y0, x1, y1 = np.asarray(boxes, dtype=np.float32).T
+    size = masks.shape[1]
+    down, across = axis(rule, y0, y1, size, height), axis(rule, x0, x1, size, width)
+    seen = (down.size > 0) & (across.size > 0)
+    down, across = down.only(seen), across.only(seen)
+    column = across.start // grid * grid
+    pitch = (across.stop - column + 7) // 8
+    heights, bytes_ = down.size, down.size * pitch
+    corners = zip(column.tolist(), down.start.tolist(), (across.stop - column).tolist(), strict=True)
+    shapes = zip(heights.tolist(), pitch.tolist(), strict=True)
+    for some in _batches(4 * (size + 2) * heights + bytes_):
+        row, edge = crossings(masks[some], down[some], across[some], threshold)
+        row_pitch = np.repeat(pitch[some], heights[some])
+        ends = np.cumsum(row_pitch)
+        # From columns to numbers of bits.
+        edge += (8 * (ends - row_pitch) - np.repeat(column[some], heights[some]))[row]
+        bits = even_odd_fill(edge, int(row_pitch.sum()))
+        for end, own in zip(np.cumsum(bytes_[some]).tolist(), bytes_[some].tolist(), strict=True):
+            yield PackedCrop(*next(corners), bits[end - own : end].reshape(next(shapes)))
 
 
-def _hat(positions: Floats, size: int) -> Floats:
-    """float32 [n, size]: weight of each mask cell at each position; zero further than one cell away."""
-    distance = positions[:, None] - np.arange(size, dtype=np.float32)
-    np.abs(distance, out=distance)
-    np.subtract(1, distance, out=distance)
-    return np.maximum(distance, 0, out=distance)
+_BATCH = 2**21
+"""Bytes of the largest buffers of a batch, together."""
 
 
-def _widened_to_pixels(low: np.float32, high: np.float32, size: int, limit: int) -> Axis:
-    # Single precision and truncation towards zero, as torchvision's expand_boxes and its cast to int64 have it.
-    half = (high - low) * np.float32(0.5) * np.float32((size + 2) / size)
-    center = (high + low) * np.float32(0.5)
-    first, last = int(center - half), int(center + half)
-    length = max(last - first + 1, 1)
-    start, stop = max(first, 0), min(last + 1, limit)
-    pixels = np.arange(start - first, stop - first, dtype=np.float32)
-    # Positions in the mask padded by one cell, minus that cell.
-    return start, (pixels + np.float32(0.5)) * np.float32((size + 2) / length) - np.float32(1.5)
-
-
-def _exact(low: np.float32, high: np.float32, size: int, limit: int) -> Axis:
-    if not high > low:
-        return 0, np.zeros(0, dtype=np.float32)
-    start, stop = max(math.floor(low - 0.5), 0), min(math.ceil(high + 0.5), limit)
-    centers = np.arange(start, stop, dtype=np.float32) + np.float32(0.5)
-    return start, (centers - low) / (high - low) * np.float32(size) - np.float32(0.5)
-
-
-_RULES: dict[PasteRule, Callable[[np.float32, np.float32, int, int], Axis]] = {
-    "torchvision": _widened_to_pixels,
-    "detectron2": _exact,
-}
+def _batches(weights: Integers) -> Iterator[slice]:
+    """Neighbours that weigh up to a batch together, or one that is heavier alone."""
+    start, weight = 0, 0
+    for i, own in enumerate(weights.tolist()):
+        if weight + own > _BATCH and i > start:
+            yield slice(start, i)
+            start, weight = i, 0
+        weight += own
+    if start < len(weights):
+        yield slice(start, len(weights))

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segopt.card import PasteRule
-from segopt.masks import paste_mask
+from segopt.masks import paste_packed
+from segopt.packed import Bytes, PackedCrop
 from segopt.results import BoolImage
 
 
@@ -77,24 +78,50 @@ def merge_panoptic(
         raise ValueError(f"stuff_classes has indices outside of 0..255: {sorted(stuff_classes)}")
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] >= score_threshold]
-    # As few bytes a pixel as the ids need: the memory that is touched is most of the cost.
-    narrow = _narrowest_type(len(order) + len(stuff_classes))
-    segment_map = np.zeros(semantic.shape, dtype=narrow)
+    height, width = semantic.shape
+    canvas = _Canvas(height, width, _narrowest_type(len(order) + len(stuff_classes)))
     segments: list[Segment] = []
-    for i in order:
-        crop = paste_mask(masks[i], boxes[i], *semantic.shape, rule=paste)
+    crops = paste_packed(masks[order], boxes[order], height, width, rule=paste, grid=8)
+    for i, crop in zip(order, crops, strict=True):
         area = crop.area
-        claimed = segment_map[crop.window]
-        fresh = crop.mask & (claimed == 0)
-        fresh_area = int(np.count_nonzero(fresh))
-        if fresh_area == 0 or (area - fresh_area) / area > overlap_threshold:
+        if area == 0:
             continue
-        segment = Segment(len(segments) + 1, int(labels[i]), True, float(scores[i]), fresh_area)
-        claimed += fresh * narrow(segment.id)
-        segments.append(segment)
+        fresh = canvas.free_of(crop)
+        if fresh.area == 0 or (area - fresh.area) / area > overlap_threshold:
+            continue
+        segments.append(Segment(len(segments) + 1, int(labels[i]), True, float(scores[i]), fresh.area))
+        canvas.paint(fresh, segments[-1].id)
 
+    segment_map = canvas.ids
     segments += _paint_stuff(segment_map, semantic, stuff_classes, stuff_area, len(segments) + 1)
     return segment_map.astype(np.int32), segments
+
+
+class _Canvas:
+    """The map while things are painted: their ids, and in bits what is still free.
+
+    As few bytes a pixel as the ids need: the memory that is touched is most of the cost.
+    """
+
+    def __init__(self, height: int, width: int, id_type: type[np.uint8 | np.uint16 | np.int32]) -> None:
+        self.ids = np.zeros((height, width), dtype=id_type)
+        self._free = np.full((height, (width + 7) // 8), 255, dtype=np.uint8)
+
+    def free_of(self, crop: PackedCrop) -> PackedCrop:
+        """The free pixels of a mask that has some; its first column is a multiple of eight."""
+        fresh = cv2.bitwise_and(crop.bits, self._free_around(crop))
+        return PackedCrop(crop.x, crop.y, crop.width, np.asarray(fresh, dtype=np.uint8))
+
+    def paint(self, fresh: PackedCrop, segment_id: int) -> None:
+        """Give free pixels an id."""
+        free = self._free_around(fresh)
+        cv2.bitwise_xor(free, fresh.bits, dst=free)
+        own = self.ids[fresh.y : fresh.y + len(fresh.bits), fresh.x : fresh.x + fresh.width]
+        cv2.add(own, fresh.unpack() * self.ids.dtype.type(segment_id), dst=own)
+
+    def _free_around(self, crop: PackedCrop) -> Bytes:
+        height, pitch = crop.bits.shape
+        return self._free[crop.y : crop.y + height, crop.x // 8 : crop.x // 8 + pitch]
 
 
 def _narrowest_type(highest: int) -> type[np.uint8 | np.uint16 | np.int32]:

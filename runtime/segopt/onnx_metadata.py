@@ -15,7 +15,6 @@ from typing import BinaryIO
 
 from segopt.card import METADATA_KEY, Card
 from segopt.errors import CardError
-from segopt.tensorrt import sidecar
 
 # ModelProto: field number -> wire type (0 is a varint, 2 is length-delimited).
 _MODEL_FIELDS = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
@@ -31,6 +30,8 @@ def read_card(path: str | os.PathLike[str]) -> Card:
     """
     path = Path(path)
     if path.suffix == ".plan":
+        from segopt.tensorrt import sidecar
+
         return Card.from_json(sidecar.read_text(path), source=str(sidecar.sidecar_path(path)))
     text = read_metadata(path).get(METADATA_KEY)
     if text is None:

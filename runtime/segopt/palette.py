@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from functools import cache
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,12 +24,18 @@ _CHROMA = (34.0, 88.0)
 # How far in L, and in a and b, a shade may lie from its class's colour.
 _SHADE_RADIUS = (24.0, 18.0)
 
+# CIELAB (CIE 15) of sRGB (IEC 61966-2-1). OpenCV converts more coarsely and fills tables for 70 ms before it does.
+_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+_FROM_XYZ = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
+_WHITE = _TO_XYZ.sum(axis=1)
+_KNEE = 6 / 29
+
 
 def class_colors(n: int) -> tuple[Color, ...]:
     """Distinct colours for ``n`` classes.
 
     Args:
-        n: how many, 0 or more. After 1791 they repeat.
+        n: how many, 0 or more. After 1789 they repeat.
 
     Returns:
         n RGB triples. ``class_colors(m) == class_colors(n)[:m]`` for m <= n.
@@ -108,7 +113,7 @@ def _shades(base: Color) -> tuple[Color, ...]:
     high = max(low + 2 * _SHADE_RADIUS[0], lightness)
     steps = np.linspace(-_SHADE_RADIUS[1], _SHADE_RADIUS[1], 9)
     grid = np.stack(np.meshgrid(np.linspace(low, high, 9), a + steps, b + steps, indexing="ij"), axis=-1)
-    candidates = _to_rgb(grid.reshape(-1, 3).astype(np.float32))
+    candidates = _to_rgb(grid.reshape(-1, 3))
     return _farthest_first(np.vstack([first, candidates]), _SHADES)
 
 
@@ -121,7 +126,8 @@ def _farthest_first(candidates: NDArray[np.uint8], count: int) -> tuple[Color, .
     while len(chosen) < count:
         red, green, blue = candidates[index].tolist()
         chosen.append((red, green, blue))
-        np.minimum(distance, np.linalg.norm(lab - lab[index], axis=1), out=distance)
+        offset = lab - lab[index]
+        np.minimum(distance, np.einsum("ij,ij->i", offset, offset), out=distance)
         index = int(distance.argmax())
         if distance[index] == 0:
             break
@@ -130,11 +136,26 @@ def _farthest_first(candidates: NDArray[np.uint8], count: int) -> tuple[Color, .
 
 def _to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """RGB uint8 [N, 3] to CIELAB float32 [N, 3], L 0 to 100."""
-    pixels = (rgb.astype(np.float32) / 255)[None]
-    lab: NDArray[np.float32] = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2Lab)[0], dtype=np.float32)
-    return lab
+    channels = rgb / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    share = _transform(linear, _TO_XYZ) / _WHITE
+    root = np.where(share > _KNEE**3, np.cbrt(share), share / (3 * _KNEE**2) + 4 / 29)
+    x, y, z = root.T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1).astype(np.float32)
 
 
-def _to_rgb(lab: NDArray[np.float32]) -> NDArray[np.uint8]:
-    rgb = cv2.cvtColor(lab[None], cv2.COLOR_Lab2RGB)[0]
-    return np.asarray(np.rint(np.clip(rgb, 0, 1) * 255), dtype=np.uint8)
+def _to_rgb(lab: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """CIELAB [N, 3] to the nearest RGB uint8 [N, 3]."""
+    lightness, a, b = lab.T
+    y = (lightness + 16) / 116
+    root = np.stack([y + a / 500, y, y - b / 200], axis=1)
+    share = np.where(root > _KNEE, root**3, 3 * _KNEE**2 * (root - 4 / 29))
+    linear = _transform(share * _WHITE, _FROM_XYZ).clip(0, 1)
+    channels = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.asarray(np.rint(channels * 255), dtype=np.uint8)
+
+
+def _transform(points: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Not `@`, after which OpenBLAS's threads wait for more to multiply, and take a core each for 0.1 s.
+    product: NDArray[np.float64] = np.einsum("nj,ij->ni", points, matrix)
+    return product

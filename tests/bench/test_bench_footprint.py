@@ -49,8 +49,13 @@ def test_the_table_has_shares():
     ours, eager = (Usage(MIB * peak, cpu, 1.0, ()) for peak, cpu in ((100, 2.0), (1000, 8.0)))
     names = list(JOBS)
     rows = table({names[0]: [ours], names[1]: [eager]}, {names[0]: [ours], names[1]: [eager]}).rows
-    assert rows[0] == ("peak memory, MiB", "100.0", "1000.0", "0.100")
-    assert rows[1][1:] == ("2.0", "8.0", "0.250")
+    assert rows[0] == ("peak memory, MiB", "100", "1000", "0.100")
+    assert rows[1][1:] == ("2.00", "8.00", "0.250")
+
+
+def test_a_job_keeps_byte_code_whatever_this_process_does(monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    run_watched(python("import sys; sys.exit(sys.dont_write_bytecode)"))
 
 
 def test_growth_is_that_of_the_last_half():

@@ -13,10 +13,9 @@ SIZE = (256, 448)
 
 @pytest.fixture(scope="module")
 def demo_model(tmp_path_factory):
-    demo = WeightsRequest("demo")
     request = ExportRequest(
         "panoptic",
-        weights={"semantic": demo, "instance": demo},
+        weights={"panoptic": WeightsRequest("demo")},
         output=tmp_path_factory.mktemp("demo") / "panoptic.onnx",
     )
     return export(request).path

@@ -12,11 +12,10 @@ import pytest
 
 import segopt
 import tiny
-from segopt.cli.main import app
+from segopt.cli.main import VERBS
 from segopt.errors import SegoptError
 
 COMMAND = Path(sys.executable).with_name("segopt")
-VERBS = [command.name or command.callback.__name__ for command in app.registered_commands]
 
 
 def command(*arguments, **options):
@@ -59,6 +58,21 @@ def test_a_reader_that_stops_reading_gets_no_traceback(panoptic_engine):
         check=False,
     )
     assert piped.stderr == ""
+
+
+def test_a_verb_brings_in_no_other():
+    code = """
+import sys
+from segopt.cli import main
+sys.argv = ["segopt", "run", "--no-such-option"]
+try:
+    main()
+except SystemExit:
+    print(*(name for name in sys.modules if name.startswith("segopt.cli.")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "segopt.cli.run" in done.stdout.split()
+    assert not {"segopt.cli.export", "segopt.cli.bench"} & set(done.stdout.split())
 
 
 # The same in this process.

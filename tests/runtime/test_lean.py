@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+import segopt
 import tiny
 
 LEAN = os.environ.get("SEGOPT_LEAN_PYTHON")
@@ -60,9 +61,26 @@ def picture(tmp_path):
 
 @pytest.mark.parametrize("interpreter", INTERPRETERS)
 def test_importing_segopt_brings_in_nothing_heavy(interpreter):
-    loaded = json.loads(python(interpreter, "import json, sys, segopt; print(json.dumps(list(sys.modules)))"))
+    code = "import json, sys, segopt; segopt.load; print(json.dumps(list(sys.modules)))"
+    loaded = json.loads(python(interpreter, code))
     assert "segopt.segmenter" in loaded
     assert [name for name in HEAVY if name in loaded] == []
+
+
+@pytest.mark.parametrize("interpreter", INTERPRETERS)
+def test_the_command_line_can_set_up_its_process_before_numpy_is_imported(interpreter):
+    code = (
+        "import sys, segopt.cli.run; assert 'numpy' not in sys.modules; segopt.load; assert 'numpy' in sys.modules"
+    )
+    python(interpreter, code)
+
+
+def test_segopt_has_all_that_it_names_and_nothing_else():
+    assert set(segopt.__all__) <= set(dir(segopt))
+    for name in segopt.__all__:
+        assert getattr(segopt, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        segopt.lode  # noqa: B018
 
 
 @pytest.mark.parametrize("interpreter", INTERPRETERS)

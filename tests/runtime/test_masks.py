@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from segopt.masks import paste_mask
+from segopt import masks as masks_module
+from segopt.masks import paste_mask, paste_masks, paste_packed
 
 FRAME = (90, 130)
 UNDECIDED = 1e-5
@@ -160,3 +161,126 @@ def test_half_precision_masks_paste_as_their_values():
     mask = blob(np.random.default_rng(2)).astype(np.float16)
     half, single = (paste_mask(m, np.float32([5, 5, 80, 60]), *FRAME) for m in (mask, mask.astype(np.float32)))
     np.testing.assert_array_equal(half.mask, single.mask)
+
+
+def plain_probability(rule, mask, box, frame):
+    """float64 [H, W]: each pixel is the sum of all cells, weighted by how near they are."""
+    height, width = frame
+    x0, y0, x1, y1 = box
+    down, across = (
+        np.maximum(0, 1 - np.abs(positions[:, None] - np.arange(len(mask))))
+        for positions in (
+            plain_positions(rule, y0, y1, len(mask), height),
+            plain_positions(rule, x0, x1, len(mask), width),
+        )
+    )
+    return down @ mask.astype(np.float64) @ across.T
+
+
+def plain_positions(rule, low, high, size, limit):
+    pixels = np.arange(limit, dtype=np.float64)
+    if rule == "detectron2":
+        return (pixels + 0.5 - float(low)) / (float(high) - float(low)) * size - 0.5
+    half, center = (high - low) * np.float32(0.5) * np.float32((size + 2) / size), (high + low) * np.float32(0.5)
+    first, last = int(center - half), int(center + half)
+    length = max(last - first + 1, 1)
+    positions = (pixels - first + 0.5) * float(np.float32((size + 2) / length)) - 1.5
+    return np.where((pixels >= first) & (pixels < first + length), positions, -1)
+
+
+@pytest.mark.parametrize("rule", REFERENCES)
+@pytest.mark.parametrize("threshold", [0.5, 0.2, 0.9])
+def test_thousands_of_masks_at_once_are_their_plain_interpolation(rule, threshold):
+    random = np.random.default_rng([int(100 * threshold), len(rule)])
+    masks = np.stack([random.choice(list(MASKS.values()))(random) for _ in range(1000)])
+    boxes = np.stack([random.choice(list(BOXES.values()))(random) for _ in range(1000)])
+    crops = list(paste_masks(masks, boxes, *FRAME, rule=rule, threshold=threshold))
+    for crop, mask, box in zip(crops, masks, boxes, strict=True):
+        probability = plain_probability(rule, mask, box, FRAME)[crop.window]
+        decided = np.abs(probability - threshold) > 1e-6
+        wanted = probability >= threshold
+        np.testing.assert_array_equal(crop.mask[decided], wanted[decided], err_msg=f"box {box}")
+
+
+@pytest.mark.parametrize("batch", [1, 3000, 10**9])
+def test_masks_are_the_same_in_batches_of_any_size(batch, monkeypatch):
+    random = np.random.default_rng(3)
+    masks = np.stack([random.choice(list(MASKS.values()))(random) for _ in range(60)])
+    boxes = np.stack([random.choice(list(BOXES.values()))(random) for _ in range(60)])
+    monkeypatch.setattr(masks_module, "_BATCH", batch)
+    for crop, mask, box in zip(paste_masks(masks, boxes, *FRAME), masks, boxes, strict=True):
+        alone = paste_mask(mask, box, *FRAME)
+        assert (crop.x, crop.y) == (alone.x, alone.y)
+        np.testing.assert_array_equal(crop.mask, alone.mask)
+
+
+def test_packed_crops_begin_on_the_grid():
+    random = np.random.default_rng(4)
+    masks = np.stack([blob(random) for _ in range(60)])
+    boxes = np.stack([random.choice(list(BOXES.values()))(random) for _ in range(60)])
+    packed = paste_packed(masks, boxes, *FRAME, grid=8)
+    for crop, plain in zip(packed, paste_masks(masks, boxes, *FRAME), strict=True):
+        assert crop.x % 8 == 0
+        assert crop.x + crop.width <= FRAME[1]
+        assert crop.area == plain.area
+        canvas = np.zeros(FRAME, np.uint8)
+        canvas[crop.y : crop.y + len(crop.bits), crop.x : crop.x + crop.width] = crop.unpack()
+        np.testing.assert_array_equal(canvas.astype(bool), plain.on_canvas(*FRAME))
+
+
+def test_no_mask_is_no_crop():
+    nothing = np.zeros((0, 28, 28), np.float32), np.zeros((0, 4), np.float32)
+    assert list(paste_masks(*nothing, *FRAME)) == []
+
+
+@pytest.mark.parametrize("rule", REFERENCES)
+@pytest.mark.parametrize("width", [112, 28, 14, 9.5, 0.5])
+def test_a_row_may_have_many_runs_and_runs_less_than_a_pixel(rule, width):
+    comb = np.zeros((28, 28), np.float32)
+    comb[:, ::2] = 1
+    box = np.float32([4, 10, 4 + width, 70])
+    assert_pasted_like(rule, comb, box)
+    if width == 112:
+        row = paste_mask(comb, box, *FRAME, rule=rule).on_canvas(*FRAME)[40].astype(np.int8)
+        assert np.count_nonzero(np.diff(row) == 1) == 14
+
+
+def test_a_pixel_on_a_cell_at_the_threshold_belongs_to_the_object():
+    # One pixel to a cell: each pixel is one cell.
+    mask = np.full((28, 28), 0.25, np.float32)
+    mask[5, [3, 9, 10, 27]] = 0.5
+    mask[6, 0:4] = 0.75, 0.5, np.nextafter(np.float32(0.5), np.float32(0)), 0.5
+    crop = paste_mask(mask, np.float32([10, 10, 38, 38]), *FRAME, rule="detectron2")
+    assert crop.area == 7
+    np.testing.assert_array_equal(crop.on_canvas(*FRAME)[10:38, 10:38], mask >= 0.5)
+
+
+@pytest.mark.parametrize("rule", REFERENCES)
+@pytest.mark.parametrize("threshold", [0, -1, 1e-60])
+def test_all_of_the_crop_reaches_a_threshold_of_zero(rule, threshold):
+    random = np.random.default_rng(9)
+    for boxes in BOXES.values():
+        crop = paste_mask(MASKS["one cell"](random), boxes(random), *FRAME, rule=rule, threshold=threshold)
+        assert crop.mask.all()
+
+
+@pytest.mark.parametrize("rule", REFERENCES)
+@pytest.mark.parametrize(
+    "box", [(np.nan, 0, 9, 9), (0, 0, np.inf, 9), (0, -np.inf, 9, 9), (-3e38, 0, 3e38, np.nan)]
+)
+def test_a_box_that_is_not_finite_has_no_pixel(rule, box):
+    crop = paste_mask(np.ones((28, 28), np.float32), np.float32(box), *FRAME, rule=rule)
+    assert (crop.x, crop.y, crop.mask.shape) == (0, 0, (0, 0))
+
+
+@pytest.mark.parametrize("rule", REFERENCES)
+def test_cells_that_are_not_finite_do_not_reach_other_masks(rule):
+    random = np.random.default_rng(10)
+    masks = np.stack([blob(random) for _ in range(9)])
+    boxes = np.stack([BOXES["ordinary"](random) for _ in range(9)])
+    alone = [paste_mask(mask, box, *FRAME, rule=rule) for mask, box in zip(masks, boxes, strict=True)]
+    masks[1::2, 9:12, 14] = np.nan, np.inf, -np.inf
+    with np.errstate(invalid="ignore"):
+        crops = list(paste_masks(masks, boxes, *FRAME, rule=rule))
+    for crop, wanted in list(zip(crops, alone, strict=True))[::2]:
+        np.testing.assert_array_equal(crop.mask, wanted.mask)

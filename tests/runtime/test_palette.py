@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from segopt.palette import class_colors, instance_color, line_color, text_color
+from segopt.palette import _to_lab, _to_rgb, class_colors, instance_color, line_color, text_color
 
 
 def lab(colors):
@@ -78,3 +78,18 @@ def test_lines_are_lightened_only_where_they_are_dark():
 def test_text_is_dark_on_light_and_white_on_dark():
     assert text_color((255, 255, 200)) == (24, 24, 24)
     assert text_color((0, 0, 142)) == (255, 255, 255)
+
+
+def test_lab_is_that_of_the_standard():
+    known = {
+        (255, 255, 255): (100, 0, 0),
+        (255, 0, 0): (53.23, 80.11, 67.22),
+        (0, 0, 255): (32.30, 79.20, -107.86),
+    }
+    found = _to_lab(np.array(list(known), np.uint8))
+    np.testing.assert_allclose(found, np.array(list(known.values())), atol=0.02)
+
+
+def test_lab_and_back_is_the_same_colour():
+    colors = np.random.default_rng(0).integers(0, 256, (2000, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(_to_rgb(_to_lab(colors).astype(np.float64)), colors)

@@ -166,6 +166,24 @@ def test_show_without_a_display_says_so(tmp_path, semantic_engine):
     assert_one_line_error(done, "--show", "DISPLAY", status=2)
 
 
+@pytest.mark.parametrize(("given", "used"), [(None, "1"), ("3", "3")])
+def test_a_run_leaves_the_cores_to_the_network_unless_told_otherwise(tmp_path, given, used):
+    code = """
+import os, sys
+from segopt.cli import main
+sys.argv = ["segopt", "run", "nothing.mp4", "--engine", "nothing.onnx"]
+try:
+    main()
+except SystemExit:
+    print("numpy" in sys.modules, os.environ["OPENBLAS_NUM_THREADS"])
+"""
+    own = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    own |= {} if given is None else {"OPENBLAS_NUM_THREADS": given}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", used]
+
+
 def test_a_terminal_gets_a_progress_bar(tmp_path, semantic_engine):
     clips.clip(tmp_path / "drive.mp4", 30)
     controller, terminal = pty.openpty()

@@ -1,7 +1,7 @@
 """``python -m segopt_bench.footprint``: memory and CPU time of ``segopt run`` against the same job in PyTorch.
 
-Both read the video, run the network, draw and encode, each in a process of its own, in turn. Figures are medians;
-the shares are of the medians.
+Both read the video, run the network, draw and encode, each in a process of its own, in turn. A first run of each,
+which compiles what Python has not compiled yet, is not counted. Figures are medians, the shares those of medians.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     machine, before = describe_machine(), this_moment()
     try:
+        measure(options.engine, options.source, frames=1, rounds=1)
         first, whole = (
             measure(options.engine, options.source, frames, options.rounds) for frames in (1, options.frames)
         )
@@ -86,10 +87,14 @@ def table(first: dict[str, list[Usage]], whole: dict[str, list[Usage]]) -> Table
     }
     ours, eager = JOBS
     lines = tuple(
-        (what, f"{values[ours]:.1f}", f"{values[eager]:.1f}", f"{values[ours] / values[eager]:.3f}")
+        (what, _digits(values[ours]), _digits(values[eager]), f"{values[ours] / values[eager]:.3f}")
         for what, values in rows.items()
     )
     return Table("the same job twice", ("", ours, eager, "share"), lines)
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.2f}"
 
 
 def _median(values: Sequence[float]) -> float:

@@ -35,7 +35,7 @@ class Usage:
 
 
 def run_watched(command: Sequence[str]) -> Usage:
-    """Run a command to its end.
+    """Run a command to its end. Python keeps its byte code, as it does for an installed package.
 
     Raises:
         ProcessError: it fails, or there is no ``/proc`` to watch it in.
@@ -44,7 +44,9 @@ def run_watched(command: Sequence[str]) -> Usage:
         raise ProcessError("memory is read from /proc, which this system does not have; run this on Linux")
     with tempfile.TemporaryFile() as output:
         began = time.perf_counter()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=_environment()
+        )
         peak, samples = 0, list[tuple[float, int]]()
         try:
             while True:
@@ -71,6 +73,10 @@ def run_watched(command: Sequence[str]) -> Usage:
                 f"{lines[-1] if lines else 'it said nothing'}"
             )
     return Usage(peak, usage.ru_utime + usage.ru_stime, seconds, tuple(samples))
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _memory(pid: int) -> tuple[int, int]:

@@ -32,7 +32,9 @@ _VIDEO_SIZE = (128, 224)
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m segopt_bench.scale", description=(__doc__ or "").strip())
-    parser.add_argument("--rounds", type=int, default=15, metavar="N", help="for each axis (15)")
+    parser.add_argument(
+        "--rounds", type=int, default=15, metavar="N", help="for each axis (15); 0: the video alone"
+    )
     parser.add_argument("--frames", type=int, default=10_000, metavar="N", help="of the video (10000); 0: none")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for scale.json and plots")
     options = parser.parse_args(arguments)
@@ -57,7 +59,8 @@ def run(output: Path, rounds: int, frames: int) -> None:
     console = Console()
     machine, before = describe_machine(), this_moment()
     with tempfile.TemporaryDirectory() as folder:
-        costs = measure(variants(), Path(folder), rounds, lambda what: print(what, file=sys.stderr))
+        chosen = variants() if rounds else []
+        costs = measure(chosen, Path(folder), rounds, lambda what: print(what, file=sys.stderr))
         for axis in dict.fromkeys(cost.variant.axis for cost in costs):
             console.print(as_rich(cost_table(axis, [cost for cost in costs if cost.variant.axis == axis])))
         usage = None
@@ -79,7 +82,8 @@ def run(output: Path, rounds: int, frames: int) -> None:
         "warnings": doubts,
     }
     write_json(output / "scale.json", document)
-    write_bytes(output / "costs.png", costs_png(costs))
+    if costs:
+        write_bytes(output / "costs.png", costs_png(costs))
     if usage is not None:
         write_bytes(output / "memory.png", memory_png(usage, frames))
     print(f"written to {output}")

@@ -83,7 +83,7 @@ def export_variant(variant: Variant, folder: Path) -> Path:
     """
     request = ExportRequest(
         "panoptic",
-        weights={"semantic": WeightsRequest("demo"), "instance": WeightsRequest("demo")},
+        weights={"panoptic": WeightsRequest("demo")},
         canvas=variant.canvas,
         batch=variant.batch,
         limits=DetectionLimits(max_detections=variant.detections),

@@ -172,7 +172,8 @@ def _by_branch(
 ) -> dict[str, dict[str, Any]]:
     """Options of each branch; what names no branch belongs to the only one there is, or to both (weights)."""
     own = {"semantic": semantic, "instance": instance}
-    if mode == "panoptic" and shared["network"] is not None:
+    of_two = any(value is not None for given in own.values() for value in given.values())
+    if mode == "panoptic" and (shared["network"] is not None or (shared["weights"] == "demo" and not of_two)):
         return {"panoptic": _one_for_both(shared, own)}
     if mode == "panoptic":
         if shared["classes"] is not None:

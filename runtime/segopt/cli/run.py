@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -101,6 +103,9 @@ def run(
 
     Videos keep their frame rate and frame count. Ctrl-C ends the run and keeps what was done.
     """
+    # Before NumPy is imported. Nothing here multiplies matrices, and each of OpenBLAS's threads would take a core
+    # for 0.1 s to wait for one.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from segopt.screen import Screen
     from segopt.sinks import make_sinks, parse_saves
 
@@ -170,6 +175,9 @@ def _drive(source: Source, segmenter: Any, sinks: Sequence[Sink], batch: int, sc
 @contextlib.contextmanager
 def _progress(source: Source) -> Iterator[Callable[[int], None] | None]:
     """A bar on stderr with frames, fps and time left; nothing where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -181,9 +189,6 @@ def _progress(source: Source) -> Iterator[Callable[[int], None] | None]:
     )
 
     console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
     rate = TextColumn("{task.fields[fps]}")
     if source.frame_count is None:
         bar = Progress(
