@@ -259,9 +259,11 @@ def run_pipeline(
             run.done.wait()
             raise
     seconds = time.perf_counter() - start
-    threads[1].join()
+    reader, *others = threads
+    for thread in others:
+        thread.join()
     # A read from a dead camera or network may hang for as long as it likes: its thread is a daemon.
-    threads[0].join(_READER_SECONDS)
+    reader.join(_READER_SECONDS)
     if on_progress is not None:
         on_progress(run.frames)
     if run.errors:

@@ -343,6 +343,25 @@ def test_a_batched_engine_gives_what_an_unbatched_one_gives(tmp_path):
     np.testing.assert_array_equal(kept[0], kept[1])
 
 
+def test_no_thread_of_a_run_outlives_it():
+    # A thread that still lets go of what it holds when Python exits takes the process down with it.
+    let_go = threading.Event()
+
+    class Held:
+        def __del__(self):
+            time.sleep(0.1)
+            let_go.set()
+
+    class Holds(Sink):
+        own = threading.local()
+
+        def write(self, item):  # noqa: ARG002
+            self.own.held = Held()
+
+    run_pipeline(Numbered(1), Steps(), [Holds()])
+    assert let_go.is_set()
+
+
 def test_taking_from_a_full_channel_makes_room_for_who_waits_to_give():
     channel = Channel(1)
     assert channel.put(1)
