@@ -2,11 +2,11 @@
 
     python -m segopt_bench.train_demo --output DIR
 
-Four stages, each from the files that the ones before it left in DIR; ``--stages`` names some of them. The same
+Five stages, each from the files that the ones before it left in DIR; ``--stages`` names some of them. The same
 versions of torch, numpy and OpenCV give the same scenes; sums in another order make the weights differ a little.
 
 Steps are small, and a second thread makes them little faster: on two cores, after the first stage, run
-``--stages instance instance-refinement`` and ``--stages semantic-refinement`` side by side with
+``--stages instance instance-refinement panoptic`` and ``--stages semantic-refinement`` side by side with
 OMP_NUM_THREADS=1. glibc gives large blocks back to the system after each step and faults them in again; with
 MALLOC_TRIM_THRESHOLD_=100000000000 and MALLOC_MMAP_MAX_=0 in the environment a step took two thirds of the
 time.

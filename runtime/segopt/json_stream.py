@@ -29,7 +29,7 @@ class JsonStream:
         """
         self.path = path
         self.entries = 0
-        self._tail: dict[str, list[Any]] = {}
+        self._tail: dict[str, list[str]] = {}
         self._key = key
         self._file = ReservedFile(path, _RESERVE)
         fields = "".join(f"{json.dumps(name)}: {_dumps(value)},\n" for name, value in (head or {}).items())
@@ -51,15 +51,16 @@ class JsonStream:
             SinkError: the disk is full.
         """
         added = [_dumps(entry) for entry in entries]
-        text = "".join(f"{',' if i or self.entries else ''}\n{entry}" for i, entry in enumerate(added)).encode()
-        self._file.reserve += sum(len(_dumps(value).encode()) + 2 for value in (tail or {}).values())
-        full = self._file.claim(len(text))
+        data = "".join(f"{',' if i or self.entries else ''}\n{entry}" for i, entry in enumerate(added)).encode()
+        texts = {name: _dumps(value) for name, value in (tail or {}).items()}
+        self._file.reserve += sum(len(text.encode()) + 2 for text in texts.values())
+        full = self._file.claim(len(data))
         if full is not None:
             raise sink_error(self.path, full)
-        self._write(text)
+        self._write(data)
         self.entries += len(added)
-        for name, value in (tail or {}).items():
-            self._tail.setdefault(name, []).append(value)
+        for name, text in texts.items():
+            self._tail.setdefault(name, []).append(text)
 
     def close(self) -> None:
         """Complete the file and give it its name; harmless when repeated.
@@ -71,8 +72,7 @@ class JsonStream:
             return
         self._closed = True
         fields = "".join(
-            f",\n{json.dumps(name)}: [" + ",\n".join(_dumps(value) for value in values) + "]"
-            for name, values in self._tail.items()
+            f",\n{json.dumps(name)}: [" + ",\n".join(values) + "]" for name, values in self._tail.items()
         )
         self._write(("\n]\n" if self._key is None else f"\n]{fields}}}\n").encode())
         self._file.commit()

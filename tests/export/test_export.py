@@ -152,6 +152,22 @@ def test_no_other_option_than_the_mode_is_needed(segopt_cli, monkeypatch):
     assert any(path.suffix in (".jpg", ".png") for path in Path("out").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("weights", "branches"),
+    [
+        (["--weights", "demo"], {"panoptic"}),
+        (["--semantic-weights", "demo", "--weights", "demo"], {"semantic", "instance"}),
+    ],
+    ids=["one", "fusion"],
+)
+def test_the_panoptic_demo_is_one_network_unless_one_of_two_is_named(segopt_cli, tmp_path, weights, branches):
+    file = tmp_path / "demo.onnx"
+    small = ("--size", "64x96", "--max-detections", 5, "--candidates", 50, "--suppression-steps", 2)
+    status, *_ = segopt_cli("export", "--mode", "panoptic", *weights, *small, "--no-build", "--output", file)
+    assert status == 0
+    assert set(segopt.read_card(file).networks) == branches
+
+
 def test_default_weights_without_a_network_say_what_to_do(segopt_cli, monkeypatch):
     monkeypatch.setenv("SEGOPT_WEIGHTS_MIRROR", "http://127.0.0.1:9")
     monkeypatch.setenv("TORCH_HOME", "hub")
