@@ -24,6 +24,8 @@ CANVAS = (64, 64)
 RANDOM = WeightsRequest("random")
 LARGE = 50e6
 """Bytes of an ONNX file beside which the plan's kernels, 3 to 10 MB of source text for RTX, are small."""
+CASTS = 1e6
+"""Bytes by which the kernels of half precision, casts among them, may be more than those of single precision."""
 
 
 def plan_of(folder, mode, networks, precision, canvas=CANVAS) -> tuple[Path, Built]:
@@ -48,7 +50,7 @@ def assert_half_is_half(folder, mode, networks):
     assert half.sidecar.plan.half_share >= 0.95
     assert half.sidecar.plan.half_share == pytest.approx(half.sidecar.card.half_share, abs=0.01)
     saved_by_onnx = onnx32.stat().st_size - onnx16.stat().st_size
-    assert full.size - half.size >= 0.8 * saved_by_onnx
+    assert full.size - half.size >= 0.8 * saved_by_onnx - CASTS
     if onnx32.stat().st_size > LARGE:
         assert half.size <= 0.6 * full.size
     for built in (full, half):
