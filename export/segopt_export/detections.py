@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import RoIHeads
 
 from segopt_export.boxes import at_least, clip_boxes, decode_boxes, gather_rows
-from segopt_export.suppression import suppress
+from segopt_export.suppression import Suppress
 
 MIN_SIDE = 1e-2
 """Shortest side of a detection in pixels (``RoIHeads.postprocess_detections``)."""
@@ -23,8 +21,7 @@ class DetectionStage(nn.Module):
         canvas: height and width in pixels.
         max_detections: how many slots the answer has.
         candidates: how many (proposal, class) pairs above the score threshold enter suppression.
-        suppression_steps: see :func:`segopt_export.suppression.suppress`.
-        suppression_block: likewise.
+        suppress: :func:`segopt_export.suppression.suppress` with its number of steps.
     """
 
     def __init__(
@@ -34,8 +31,7 @@ class DetectionStage(nn.Module):
         *,
         max_detections: int,
         candidates: int,
-        suppression_steps: int,
-        suppression_block: int | None = None,
+        suppress: Suppress,
     ) -> None:
         super().__init__()
         self.canvas = canvas
@@ -45,7 +41,7 @@ class DetectionStage(nn.Module):
         self.iou_threshold = heads.nms_thresh
         self.max_detections = max_detections
         self.candidates = candidates
-        self.suppress = partial(suppress, steps=suppression_steps, block=suppression_block)
+        self.suppress = suppress
 
     def forward(
         self, logits: Tensor, deltas: Tensor, proposals: Tensor, valid: Tensor

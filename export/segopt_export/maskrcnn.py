@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -19,6 +20,7 @@ from segopt_export.graph import GraphBranch
 from segopt_export.panoptic_fpn import PanopticFPN
 from segopt_export.proposals import ProposalStage
 from segopt_export.roi_align import GatherReader, GridReader, PyramidRoIAlign, Reader, Size
+from segopt_export.suppression import suppress
 
 Target = Literal["cpu", "tensorrt"]
 
@@ -65,13 +67,8 @@ class StaticMaskRCNN(GraphBranch):
         heads = model.roi_heads
         self.backbone = model.backbone
         sizes = _feature_sizes(model.backbone, canvas)
-        self.proposals = ProposalStage(
-            model.rpn,
-            canvas,
-            list(sizes.values()),
-            suppression_steps=limits.suppression_steps,
-            suppression_block=SUPPRESSION_BLOCKS[target],
-        )
+        suppress_so = partial(suppress, steps=limits.suppression_steps, block=SUPPRESSION_BLOCKS[target])
+        self.proposals = ProposalStage(model.rpn, canvas, list(sizes.values()), suppress=suppress_so)
         self.pooled_levels = list(heads.box_roi_pool.featmap_names)
         pooled_sizes = [sizes[name] for name in self.pooled_levels]
         dense = isinstance(heads.box_roi_pool, DenseRoIPool)
@@ -86,8 +83,7 @@ class StaticMaskRCNN(GraphBranch):
             canvas,
             max_detections=limits.max_detections,
             candidates=limits.candidates,
-            suppression_steps=limits.suppression_steps,
-            suppression_block=SUPPRESSION_BLOCKS[target],
+            suppress=suppress_so,
         )
         self.mask_pool = self._static_pool(heads.mask_roi_pool, pooled_sizes, canvas)
         self.mask_head = heads.mask_head

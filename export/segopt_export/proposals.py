@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from segopt_export.boxes import at_least, clip_boxes, decode_boxes, gather_rows
-from segopt_export.suppression import suppress
+from segopt_export.suppression import Suppress
 
 
 class ProposalStage(nn.Module):
@@ -26,8 +25,7 @@ class ProposalStage(nn.Module):
         rpn: the trained network's RPN; its head and its settings are used.
         canvas: height and width in pixels.
         feature_sizes: height and width of each level's feature map.
-        suppression_steps: see :func:`segopt_export.suppression.suppress`.
-        suppression_block: likewise.
+        suppress: :func:`segopt_export.suppression.suppress` with its number of steps.
     """
 
     is_anchor: Tensor
@@ -38,13 +36,12 @@ class ProposalStage(nn.Module):
         canvas: tuple[int, int],
         feature_sizes: Sequence[tuple[int, int]],
         *,
-        suppression_steps: int,
-        suppression_block: int | None = None,
+        suppress: Suppress,
     ) -> None:
         super().__init__()
         self.head = rpn.head
         self.canvas = canvas
-        self.suppress = partial(suppress, steps=suppression_steps, block=suppression_block)
+        self.suppress = suppress
         self.weights = rpn.box_coder.weights
         self.clip = rpn.box_coder.bbox_xform_clip
         self.iou_threshold = rpn.nms_thresh

@@ -11,10 +11,14 @@ proposals of real networks.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Suppress = Callable[..., tuple[Tensor, Tensor]]
+"""As :func:`suppress`, how to go about it decided."""
 
 
 def suppress(

@@ -10,6 +10,7 @@ import typer
 
 from segopt.cli.run import Device
 from segopt.cli.steps import counting
+from segopt.cli.weight_files import InstanceWeights, SemanticWeights, weight_files
 
 if TYPE_CHECKING:
     from segopt_bench.latency.report import Report
@@ -49,12 +50,8 @@ def bench(
     weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The network's weights, where a file had them.")
     ] = None,
-    semantic_weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Panoptic: of the semantic network.")
-    ] = None,
-    instance_weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Panoptic: of the instance network.")
-    ] = None,
+    semantic_weights: SemanticWeights = None,
+    instance_weights: InstanceWeights = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything, every round too.")] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a page with tables and plots.", show_default=False)
@@ -74,11 +71,7 @@ def bench(
         make_folder(report)
     if json is not None:
         check_writable(json)
-    files = {
-        "semantic": semantic_weights or weights,
-        "instance": instance_weights or weights,
-        "panoptic": weights,
-    }
+    files = weight_files(weights, semantic_weights, instance_weights)
     found = run_benchmark(
         Request(
             engines=[*engine, *(more or ())],
@@ -87,7 +80,7 @@ def bench(
             rounds=rounds,
             warmup=warmup,
             device=device.value,
-            eager=EagerOptions({branch: file for branch, file in files.items() if file}, compiled),
+            eager=EagerOptions(files, compiled),
             accuracy_scenes=scenes if accuracy else 0,
             layers=layers,
         ),

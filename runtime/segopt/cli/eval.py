@@ -10,6 +10,7 @@ import typer
 
 from segopt.cli.run import Device, View
 from segopt.cli.steps import counting
+from segopt.cli.weight_files import InstanceWeights, SemanticWeights, weight_files
 from segopt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,12 +50,8 @@ def eval(
     weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="--against: the network's weights, where a file had them.")
     ] = None,
-    semantic_weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Panoptic: of the semantic network.")
-    ] = None,
-    instance_weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Panoptic: of the instance network.")
-    ] = None,
+    semantic_weights: SemanticWeights = None,
+    instance_weights: InstanceWeights = None,
     mode: Annotated[
         View | None,
         typer.Option(help="Judge this view alone.", show_default="all that model and data have"),
@@ -84,12 +81,8 @@ def eval(
     }
     if predictions is not None and (idle := [name for name, value in for_networks.items() if value is not None]):
         raise UsageError(f"--predictions are finished maps, with no network to run: leave {', '.join(idle)} out")
-    files = {
-        "panoptic": weights,
-        "semantic": semantic_weights or weights,
-        "instance": instance_weights or weights,
-    }
-    if any(files.values()) and against is None:
+    files = weight_files(weights, semantic_weights, instance_weights)
+    if files and against is None:
         raise UsageError("weights are for --against torch; add it, or leave them out")
     from segopt_bench.requirements import need_evaluation_packages
 
@@ -110,7 +103,7 @@ def eval(
             engine,
             opened,
             {"device": device.value, "score_threshold": score_threshold, "stuff_area": stuff_area},
-            {branch: file for branch, file in files.items() if file} if against else None,
+            files if against else None,
             {"modes": [mode.value] if mode else None, "limit": limit},
         )
     _show(own, other)
