@@ -17,45 +17,32 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Axis:
-    """N intervals of pixels, each with a straight line between its pixels and positions in a mask.
-
-    Positions count cells: 0 is the centre of the mask's first cell, 1 that of the second.
-    """
+    """N intervals of pixels, each with the cells of a mask along it."""
 
     start: Integers
     """int64 [N]: first pixel of the interval."""
     stop: Integers
     """int64 [N]: the pixel after the last one; not below ``start``."""
-    origin: Doubles
-    """float64 [N]: the pixel, as a real number, on the edge from which cells are counted."""
-    lead: float
-    """Cells from that edge to the centre of the mask's first cell."""
-    length: Doubles
-    cells: Doubles
-    """float64 [N]: ``length`` pixels hold ``cells`` cells."""
+    first: Doubles
+    """float64 [N]: the pixel, as a real number, at the centre of the mask's first cell."""
+    step: Doubles
+    """float64 [N]: pixels from one cell to the next."""
 
     def __getitem__(self, some: slice) -> Axis:
-        return Axis(
-            self.start[some], self.stop[some], self.origin[some], self.lead, self.length[some], self.cells[some]
-        )
+        return Axis(self.start[some], self.stop[some], self.first[some], self.step[some])
 
     def only(self, some: NDArray[np.bool_]) -> Axis:
         """The same intervals, those without ``some`` (bool [N]) empty and at 0."""
         return replace(self, start=self.start * some, stop=self.stop * some)
 
+    def seen_from(self, pixels: Integers) -> Axis:
+        """The same intervals, counted from pixels [N]."""
+        return Axis(self.start - pixels, self.stop - pixels, self.first - pixels, self.step)
+
     @property
     def size(self) -> Integers:
         """int64 [N]: number of pixels."""
         return self.stop - self.start
-
-    def positions(self, i: Integers, pixels: Integers) -> Doubles:
-        """float64 [K]: position of pixels [K] of the intervals ``i`` [K]."""
-        return (pixels - self.origin[i]) * self.cells[i] / self.length[i] - self.lead
-
-    def pixels(self, i: Integers, positions: Doubles) -> Doubles:
-        """float64 [K]: the pixels, as real numbers, at positions [K] of the intervals ``i`` [K]."""
-        # The product first, so that the far edge of a box is reached without rounding.
-        return (positions + self.lead) * self.length[i] / self.cells[i] + self.origin[i]
 
 
 def axis(rule: PasteRule, low: Singles, high: Singles, size: int, limit: int) -> Axis:
@@ -83,26 +70,17 @@ def _widened_to_pixels(low: Singles, high: Singles, size: int, limit: int) -> Ax
     known = np.isfinite(sides).all(axis=0)
     first, last = (np.trunc(np.where(known, side, 0), dtype=np.float64) for side in sides)
     length = np.maximum(last - first + 1, 1)
-    # One more cell on each side: the first of them is the one from whose edge cells are counted.
-    return Axis(
-        *_inside(first, np.where(known, last + 1, first), limit),
-        origin=first - 0.5,
-        lead=1.5,
-        length=np.ones_like(length),
-        cells=((size + 2) / length).astype(np.float32).astype(np.float64),
-    )
+    step = 1 / ((size + 2) / length).astype(np.float32).astype(np.float64)
+    # The box has one more cell on each side.
+    return Axis(*_inside(first, np.where(known, last + 1, first), limit), first - 0.5 + 1.5 * step, step)
 
 
 def _exact(low: Singles, high: Singles, size: int, limit: int) -> Axis:
     known = np.isfinite(low) & np.isfinite(high) & (high > low)
     first, last = (np.where(known, side, unknown).astype(np.float64) for side, unknown in ((low, 0), (high, 1)))
-    return Axis(
-        *_inside(np.floor(first - 0.5), np.where(known, np.ceil(last + 0.5), 0), limit),
-        origin=first - 0.5,
-        lead=0.5,
-        length=last - first,
-        cells=np.full(len(first), float(size)),
-    )
+    inside = _inside(np.floor(first - 0.5), np.where(known, np.ceil(last + 0.5), 0), limit)
+    step = (last - first) / size
+    return Axis(*inside, first - 0.5 + 0.5 * step, step)
 
 
 def _inside(start: Doubles, stop: Doubles, limit: int) -> tuple[Integers, Integers]:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from segopt.card import PasteRule
 from segopt.mask_axes import Integers, axis
-from segopt.mask_outlines import crossings
-from segopt.packed import PackedCrop, even_odd_fill
+from segopt.mask_outlines import outlines
+from segopt.packed import PackedCrop, fill_runs
 from segopt.results import MaskCrop
 
 
@@ -93,21 +93,22 @@ def paste_packed(
     column = across.start // grid * grid
     pitch = (across.stop - column + 7) // 8
     heights, bytes_ = down.size, down.size * pitch
-    corners = zip(column.tolist(), down.start.tolist(), (across.stop - column).tolist(), strict=True)
+    across = across.seen_from(column)
+    corners = zip(column.tolist(), down.start.tolist(), across.stop.tolist(), strict=True)
     shapes = zip(heights.tolist(), pitch.tolist(), strict=True)
-    for some in _batches(4 * (size + 2) * heights + bytes_):
-        row, edge = crossings(masks[some], down[some], across[some], threshold)
+    for some in _batches(_BYTES_OF_CELL * size * size + _BYTES_OF_ROW * heights + bytes_):
+        edges = outlines(masks[some], down[some], across[some], threshold)
         row_pitch = np.repeat(pitch[some], heights[some])
         ends = np.cumsum(row_pitch)
-        # From columns to numbers of bits.
-        edge += (8 * (ends - row_pitch) - np.repeat(column[some], heights[some]))[row]
-        bits = even_odd_fill(edge, int(row_pitch.sum()))
+        bit = edges.column + (8 * (ends - row_pitch)).take(edges.row)
+        bits = fill_runs(bit[: edges.begins], bit[edges.begins :], int(row_pitch.sum()))
         for end, own in zip(np.cumsum(bytes_[some]).tolist(), bytes_[some].tolist(), strict=True):
             yield PackedCrop(*next(corners), bits[end - own : end].reshape(next(shapes)))
 
 
-_BATCH = 2**21
-"""Bytes of the largest buffers of a batch, together."""
+_BATCH = 2**24
+"""Bytes of a batch's buffers, roughly."""
+_BYTES_OF_CELL, _BYTES_OF_ROW = 32, 200
 
 
 def _batches(weights: Integers) -> Iterator[slice]:

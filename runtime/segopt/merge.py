@@ -7,7 +7,7 @@ crops: no plane of the frame's size is made for any instance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from segopt.card import PasteRule
 from segopt.masks import paste_packed
-from segopt.packed import Bytes, PackedCrop
-from segopt.results import BoolImage
+from segopt.packed import PackedCrop
 
 
 @dataclass(frozen=True)
@@ -79,92 +78,90 @@ def merge_panoptic(
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] >= score_threshold]
     height, width = semantic.shape
-    canvas = _Canvas(height, width, _narrowest_type(len(order) + len(stuff_classes)))
+    free = _Free(height, width)
     segments: list[Segment] = []
+    visible: list[PackedCrop] = []
     crops = paste_packed(masks[order], boxes[order], height, width, rule=paste, grid=8)
-    for i, crop in zip(order, crops, strict=True):
+    for i, crop in zip(order.tolist(), crops, strict=True):
+        own = free.claim(crop, overlap_threshold)
+        if own is not None:
+            visible.append(own)
+            segments.append(Segment(len(visible), int(labels[i]), True, float(scores[i]), own.area))
+    codes, first = _paint(semantic, visible)
+    # Of what a code says, an id.
+    ids = np.zeros(first + len(visible), dtype=np.int32)
+    ids[first:] = np.arange(1, len(visible) + 1)
+    areas = _areas(codes, len(ids))
+    for category, indices in _indices_by_category(stuff_classes, first).items():
+        area = int(areas[indices].sum())
+        if area >= max(stuff_area, 1):
+            segments.append(Segment(len(segments) + 1, category, False, 1.0, area))
+            ids[indices] = len(segments)
+    return _look_up(ids, codes), segments
+
+
+class _Free:
+    """What is still free of a frame, eight pixels to a byte."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self._bits = np.full((height, (width + 7) // 8), 255, dtype=np.uint8)
+
+    def claim(self, crop: PackedCrop, overlap_threshold: float) -> PackedCrop | None:
+        """Take a mask's free pixels, if it has some and no more than this share of it is taken already."""
         area = crop.area
         if area == 0:
-            continue
-        fresh = canvas.free_of(crop)
-        if fresh.area == 0 or (area - fresh.area) / area > overlap_threshold:
-            continue
-        segments.append(Segment(len(segments) + 1, int(labels[i]), True, float(scores[i]), fresh.area))
-        canvas.paint(fresh, segments[-1].id)
-
-    segment_map = canvas.ids
-    segments += _paint_stuff(segment_map, semantic, stuff_classes, stuff_area, len(segments) + 1)
-    return segment_map.astype(np.int32), segments
-
-
-class _Canvas:
-    """The map while things are painted: their ids, and in bits what is still free.
-
-    As few bytes a pixel as the ids need: the memory that is touched is most of the cost.
-    """
-
-    def __init__(self, height: int, width: int, id_type: type[np.uint8 | np.uint16 | np.int32]) -> None:
-        self.ids = np.zeros((height, width), dtype=id_type)
-        self._free = np.full((height, (width + 7) // 8), 255, dtype=np.uint8)
-
-    def free_of(self, crop: PackedCrop) -> PackedCrop:
-        """The free pixels of a mask that has some; its first column is a multiple of eight."""
-        fresh = cv2.bitwise_and(crop.bits, self._free_around(crop))
-        return PackedCrop(crop.x, crop.y, crop.width, np.asarray(fresh, dtype=np.uint8))
-
-    def paint(self, fresh: PackedCrop, segment_id: int) -> None:
-        """Give free pixels an id."""
-        free = self._free_around(fresh)
-        cv2.bitwise_xor(free, fresh.bits, dst=free)
-        own = self.ids[fresh.y : fresh.y + len(fresh.bits), fresh.x : fresh.x + fresh.width]
-        cv2.add(own, fresh.unpack() * self.ids.dtype.type(segment_id), dst=own)
-
-    def _free_around(self, crop: PackedCrop) -> Bytes:
+            return None
         height, pitch = crop.bits.shape
-        return self._free[crop.y : crop.y + height, crop.x // 8 : crop.x // 8 + pitch]
+        around = self._bits[crop.y : crop.y + height, crop.x // 8 : crop.x // 8 + pitch]
+        own = PackedCrop(
+            crop.x, crop.y, crop.width, np.asarray(cv2.bitwise_and(crop.bits, around), dtype=np.uint8)
+        )
+        own_area = own.area
+        if own_area == 0 or (area - own_area) / area > overlap_threshold:
+            return None
+        cv2.bitwise_xor(around, own.bits, dst=around)
+        return own
 
 
-def _narrowest_type(highest: int) -> type[np.uint8 | np.uint16 | np.int32]:
-    if highest < 2**8:
-        return np.uint8
-    return np.uint16 if highest < 2**16 else np.int32
+def _paint(semantic: NDArray[np.uint8], visible: list[PackedCrop]) -> tuple[NDArray[np.unsignedinteger], int]:
+    """The label map with things painted over it, and the first thing's code; below it are semantic indices."""
+    first = int(semantic.max()) + 1
+    # As few bytes a pixel as the codes need: the memory that is touched is most of the cost.
+    codes = semantic.astype(np.uint8 if first + len(visible) <= 256 else np.uint16, order="C")
+    for code, crop in enumerate(visible, start=first):
+        painted = crop.unpack().astype(codes.dtype, copy=False)
+        painted *= codes.dtype.type(code)
+        own = codes[crop.y : crop.y + len(painted), crop.x : crop.x + crop.width]
+        cv2.max(own, painted, dst=own)
+    return codes, first
 
 
-def _paint_stuff(
-    segment_map: NDArray[np.integer],
-    semantic: NDArray[np.uint8],
-    stuff_classes: Mapping[int, int],
-    stuff_area: int,
-    next_id: int,
-) -> Iterator[Segment]:
-    free = segment_map == 0
-    pixels = class_areas(semantic, free)
-    areas: dict[int, int] = {}
-    for index in sorted(stuff_classes):
-        category = stuff_classes[index]
-        areas[category] = areas.get(category, 0) + int(pixels[index])
-    ids: dict[int, int] = {}
-    for category, area in areas.items():
-        if area >= max(stuff_area, 1):
-            ids[category] = next_id + len(ids)
-            yield Segment(ids[category], category, False, 1.0, area)
-    if ids:
-        id_of_index = np.zeros(256, dtype=segment_map.dtype)
-        for index, category in stuff_classes.items():
-            id_of_index[index] = ids.get(category, 0)
-        cv2.copyTo(cv2.LUT(semantic, id_of_index), free.view(np.uint8), segment_map)
-
-
-def class_areas(semantic: NDArray[np.uint8], where: BoolImage) -> NDArray[np.int64]:
-    """int64 [256]: number of pixels of each class in uint8 [H, W], counted where the bool [H, W] is True."""
-    areas = np.zeros(256, dtype=np.int64)
+def _areas(codes: NDArray[np.unsignedinteger], count: int) -> NDArray[np.int64]:
+    """int64 [count]: number of pixels of each code."""
+    areas = np.zeros(count, dtype=np.int64)
     # OpenCV counts ten times as fast as np.bincount but in float32, which is exact up to 2**24 pixels.
-    rows = max(1, 2**24 // max(1, semantic.shape[1]))
-    for top in range(0, semantic.shape[0], rows):
-        block = slice(top, top + rows)
-        counts = cv2.calcHist([semantic[block]], [0], where[block].view(np.uint8), [256], [0, 256])
+    rows = max(1, 2**24 // codes.shape[1])
+    for top in range(0, codes.shape[0], rows):
+        counts = cv2.calcHist([codes[top : top + rows]], [0], None, [count], [0, count])
         areas += counts.ravel().astype(np.int64)
     return areas
+
+
+def _indices_by_category(stuff_classes: Mapping[int, int], stop: int) -> dict[int, list[int]]:
+    """Semantic indices below ``stop`` of each category, in the order of each category's first index."""
+    indices: dict[int, list[int]] = {}
+    for index in sorted(stuff_classes):
+        if index < stop:
+            indices.setdefault(stuff_classes[index], []).append(index)
+    return indices
+
+
+def _look_up(table: NDArray[np.int32], codes: NDArray[np.unsignedinteger]) -> NDArray[np.int32]:
+    if codes.dtype != np.uint8:
+        return table.take(codes)
+    whole = np.zeros(256, dtype=np.int32)
+    whole[: len(table)] = table
+    return np.asarray(cv2.LUT(codes, whole), dtype=np.int32)
 
 
 def _check_shapes(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import cv2
 import numpy as np
@@ -24,9 +23,9 @@ class PackedCrop:
     bits: Bytes
     """uint8 [h, b]: row by row, the lowest bit of a byte is its leftmost pixel."""
 
-    @cached_property
+    @property
     def area(self) -> int:
-        """Number of True pixels."""
+        """Number of True pixels; they are counted each time."""
         return int(cv2.norm(self.bits, cv2.NORM_HAMMING)) if self.bits.size else 0
 
     def unpack(self) -> Bytes:
@@ -34,23 +33,26 @@ class PackedCrop:
         return np.unpackbits(self.bits, axis=1, count=self.width, bitorder="little")
 
 
-def even_odd_fill(edges: NDArray[np.int64], size: int) -> Bytes:
-    """Set the bits between edges: from the first to the second, from the third to the fourth, and so on.
+def fill_runs(begins: NDArray[np.int64], ends: NDArray[np.int64], size: int) -> Bytes:
+    """Set the bits of runs that do not overlap.
 
     Args:
-        edges: int64 [2 K], numbers of bits from 0 to ``8 * size``, in any order; an edge is before its bit.
-            Edges that come twice cancel.
+        begins: int64 [K], the number of each run's first bit, from 0 to ``8 * size``, in any order.
+        ends: int64 [K], the number of the bit after each run's last one, in any order. A run may be empty.
         size: number of bytes.
 
     Returns:
         uint8 [size], lowest bits first.
     """
-    words = np.zeros(size // 8 + 1, dtype="<u8")
-    # A bit is set where the number of edges up to it is odd. An edge flips all bits from its own on: those of its
-    # word here, those of the following words below.
-    flips = np.left_shift(~np.uint64(0), (edges & 63).view(np.uint64))
-    np.bitwise_xor.at(words, edges >> 6, flips)
-    odd = words >> np.uint64(63)
-    np.bitwise_xor.accumulate(odd, out=odd)
-    words[1:] ^= np.negative(odd[:-1], out=odd[:-1])
-    return words.view(np.uint8)[:size]
+    # All bits are one long number, and a run of ones is 2**end - 2**begin. Each word is summed up for itself.
+    words = np.zeros(size // 8 + 1, dtype=np.uint64)
+    open_runs = np.zeros(len(words), dtype=np.int8)
+    for edges, sign in ((begins, -1), (ends, 1)):
+        word = edges >> 6
+        power = np.left_shift(np.uint64(1), (edges & 63).view(np.uint64))
+        np.add.at(words, word, power if sign > 0 else np.negative(power, out=power))
+        np.add.at(open_runs, word, np.full(len(word), -sign, dtype=np.int8))
+    # What a run that goes on into the next word has borrowed from there.
+    np.cumsum(open_runs, dtype=np.int8, out=open_runs)
+    words[1:] -= open_runs[:-1].view(np.uint8)
+    return words.astype("<u8", copy=False).view(np.uint8)[:size]

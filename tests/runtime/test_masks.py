@@ -197,9 +197,22 @@ def test_thousands_of_masks_at_once_are_their_plain_interpolation(rule, threshol
     crops = list(paste_masks(masks, boxes, *FRAME, rule=rule, threshold=threshold))
     for crop, mask, box in zip(crops, masks, boxes, strict=True):
         probability = plain_probability(rule, mask, box, FRAME)[crop.window]
-        decided = np.abs(probability - threshold) > 1e-6
+        # The threshold is held in single precision, as masks are.
+        decided = np.abs(probability - threshold) > 1e-7
         wanted = probability >= threshold
         np.testing.assert_array_equal(crop.mask[decided], wanted[decided], err_msg=f"box {box}")
+
+
+@pytest.mark.parametrize("rule", REFERENCES)
+@pytest.mark.parametrize("values", [(0, 1), (0.25, 0.5, 0.75, 1), (0.49999997, 0.5), (0.4999, 0.5, 0.5001)])
+def test_outlines_are_exact_where_cells_are_at_the_threshold_or_next_to_it(rule, values):
+    random = np.random.default_rng([len(values), len(rule)])
+    masks = random.choice(np.float32(values), (300, 14, 14))
+    boxes = np.stack([random.choice(list(BOXES.values()))(random) for _ in range(300)])
+    for crop, mask, box in zip(paste_masks(masks, boxes, *FRAME, rule=rule), masks, boxes, strict=True):
+        probability = plain_probability(rule, mask, box, FRAME)[crop.window]
+        decided = np.abs(probability - 0.5) > 1e-9
+        np.testing.assert_array_equal(crop.mask[decided], (probability >= 0.5)[decided], err_msg=f"box {box}")
 
 
 @pytest.mark.parametrize("batch", [1, 3000, 10**9])

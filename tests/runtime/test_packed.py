@@ -3,30 +3,28 @@
 import numpy as np
 import pytest
 
-from segopt.packed import PackedCrop, even_odd_fill
-
-
-def fill_slowly(edges, size):
-    inside = np.zeros(8 * size + 1, bool)
-    for edge in edges:
-        inside[edge:] ^= True
-    return inside[:-1]
+from segopt.packed import PackedCrop, fill_runs
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 200])
-@pytest.mark.parametrize("pairs", [0, 1, 2, 40])
-def test_bits_between_edges_are_set(size, pairs):
-    random = np.random.default_rng([size, pairs])
-    for order in (np.sort, random.permutation):
-        edges = order(random.integers(0, 8 * size + 1, 2 * pairs))
-        bits = even_odd_fill(edges, size)
+@pytest.mark.parametrize("runs", [0, 1, 2, 40, 800])
+def test_bits_of_runs_are_set(size, runs):
+    random = np.random.default_rng([size, runs])
+    for _ in range(20):
+        # Sorted, so that a run begins where the last one ended, or later; many are empty.
+        edges = np.sort(random.integers(0, 8 * size + 1, 2 * runs))
+        begins, ends = edges[0::2], edges[1::2]
+        wanted = np.zeros(8 * size, bool)
+        for begin, end in zip(begins, ends, strict=True):
+            wanted[begin:end] = True
+        bits = fill_runs(random.permutation(begins), random.permutation(ends), size)
         assert bits.shape == (size,)
-        np.testing.assert_array_equal(np.unpackbits(bits, bitorder="little"), fill_slowly(edges, size))
+        np.testing.assert_array_equal(np.unpackbits(bits, bitorder="little").astype(bool), wanted)
 
 
-def test_edges_that_come_twice_cancel():
-    bits = even_odd_fill(np.array([3, 3, 10, 20, 20, 64, 64, 70]), 16)
-    assert np.flatnonzero(np.unpackbits(bits, bitorder="little")).tolist() == list(range(10, 70))
+def test_runs_that_touch_are_one():
+    bits = fill_runs(np.array([64, 3, 100]), np.array([100, 130, 64]), 20)
+    assert np.flatnonzero(np.unpackbits(bits, bitorder="little")).tolist() == list(range(3, 130))
 
 
 @pytest.mark.parametrize("shape", [(5, 13), (3, 8), (1, 1), (4, 0), (0, 0)])
