@@ -29,7 +29,7 @@ class JsonStream:
         """
         self.path = path
         self.entries = 0
-        self._tail: dict[str, list[str]] = {}
+        self._tail: dict[str, bytearray] = {}
         self._key = key
         self._file = ReservedFile(path, _RESERVE)
         fields = "".join(f"{json.dumps(name)}: {_dumps(value)},\n" for name, value in (head or {}).items())
@@ -52,15 +52,16 @@ class JsonStream:
         """
         added = [_dumps(entry) for entry in entries]
         data = "".join(f"{',' if i or self.entries else ''}\n{entry}" for i, entry in enumerate(added)).encode()
-        texts = {name: _dumps(value) for name, value in (tail or {}).items()}
-        self._file.reserve += sum(len(text.encode()) + 2 for text in texts.values())
+        texts = {name: _dumps(value).encode() for name, value in (tail or {}).items()}
+        self._file.reserve += sum(len(text) + 2 for text in texts.values())
         full = self._file.claim(len(data))
         if full is not None:
             raise sink_error(self.path, full)
         self._write(data)
         self.entries += len(added)
         for name, text in texts.items():
-            self._tail.setdefault(name, []).append(text)
+            values = self._tail.setdefault(name, bytearray())
+            values += b",\n" + text if values else text
 
     def close(self) -> None:
         """Complete the file and give it its name; harmless when repeated.
@@ -71,10 +72,10 @@ class JsonStream:
         if self._closed:
             return
         self._closed = True
-        fields = "".join(
-            f",\n{json.dumps(name)}: [" + ",\n".join(values) + "]" for name, values in self._tail.items()
+        tail = b"".join(
+            b",\n%s: [%s]" % (json.dumps(name).encode(), values) for name, values in self._tail.items()
         )
-        self._write(("\n]\n" if self._key is None else f"\n]{fields}}}\n").encode())
+        self._write(b"\n]\n" if self._key is None else b"\n]%s}\n" % tail)
         self._file.commit()
 
     def _write(self, data: bytes) -> None:
