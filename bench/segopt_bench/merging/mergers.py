@@ -1,4 +1,4 @@
-"""Who merges: segopt, whole planes in PyTorch, torchvision's paste alone, and Detectron2 where it is installed."""
+"""Who merges: segopt, whole planes in PyTorch, torchvision's paste, and Detectron2 where it is installed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Job = Callable[[], NDArray[np.int32] | None]
 """Does the work once; gives the segment map where it makes one."""
 
 OURS = "segopt"
-WRITE = "writing the map alone"
+WRITE = "writing the map"
 
 
 def jobs(case: Case) -> dict[str, Job]:
@@ -44,7 +44,7 @@ def jobs(case: Case) -> dict[str, Job]:
 
     found: dict[str, Job] = {OURS: ours, "planes in PyTorch": planes, WRITE: write}
     if len(case.boxes):
-        found["torchvision's paste alone"] = paste
+        found["torchvision's paste"] = paste
     if importlib.util.find_spec("detectron2") is not None:
         found["Detectron2"] = _detectron2(case)
     return found
