@@ -2,7 +2,7 @@
 
 Bilinear interpolation with zeros outside. Only the box's own pixels are made, whatever the frame's size, and of
 them only the outline is computed; what is inside is filled in, eight pixels to a byte. Masks are worked in
-batches whose buffers fit a core's cache.
+batches, so that the buffers are of some megabytes whatever the number of masks.
 """
 
 from __future__ import annotations

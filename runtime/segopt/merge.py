@@ -79,25 +79,25 @@ def merge_panoptic(
     order = order[scores[order] >= score_threshold]
     height, width = semantic.shape
     free = _Free(height, width)
-    segments: list[Segment] = []
-    visible: list[PackedCrop] = []
     crops = paste_packed(masks[order], boxes[order], height, width, rule=paste, grid=8)
-    for i, crop in zip(order.tolist(), crops, strict=True):
-        own = free.claim(crop, overlap_threshold)
-        if own is not None:
-            visible.append(own)
-            segments.append(Segment(len(visible), int(labels[i]), True, float(scores[i]), own.area))
-    codes, first = _paint(semantic, visible)
+    claims = ((i, free.claim(crop, overlap_threshold)) for i, crop in zip(order.tolist(), crops, strict=True))
+    visible = [(i, own) for i, own in claims if own is not None]
+    codes, first = _paint(semantic, [own for _, own in visible])
     # Of what a code says, an id.
-    ids = np.zeros(first + len(visible), dtype=np.int32)
-    ids[first:] = np.arange(1, len(visible) + 1)
+    ids = np.zeros(max(256, first + len(visible)), dtype=np.int32)
+    ids[first : first + len(visible)] = np.arange(1, len(visible) + 1)
     areas = _areas(codes, len(ids))
+    segments = [
+        Segment(k + 1, int(labels[i]), True, float(scores[i]), int(areas[first + k]))
+        for k, (i, _) in enumerate(visible)
+    ]
     for category, indices in _indices_by_category(stuff_classes, first).items():
         area = int(areas[indices].sum())
         if area >= max(stuff_area, 1):
             segments.append(Segment(len(segments) + 1, category, False, 1.0, area))
             ids[indices] = len(segments)
-    return _look_up(ids, codes), segments
+    segment_map = cv2.LUT(codes, ids) if codes.dtype == np.uint8 else ids.take(codes)
+    return np.asarray(segment_map, dtype=np.int32), segments
 
 
 class _Free:
@@ -116,8 +116,8 @@ class _Free:
         own = PackedCrop(
             crop.x, crop.y, crop.width, np.asarray(cv2.bitwise_and(crop.bits, around), dtype=np.uint8)
         )
-        own_area = own.area
-        if own_area == 0 or (area - own_area) / area > overlap_threshold:
+        free = own.area
+        if free == 0 or (area - free) / area > overlap_threshold:
             return None
         cv2.bitwise_xor(around, own.bits, dst=around)
         return own
@@ -154,14 +154,6 @@ def _indices_by_category(stuff_classes: Mapping[int, int], stop: int) -> dict[in
         if index < stop:
             indices.setdefault(stuff_classes[index], []).append(index)
     return indices
-
-
-def _look_up(table: NDArray[np.int32], codes: NDArray[np.unsignedinteger]) -> NDArray[np.int32]:
-    if codes.dtype != np.uint8:
-        return table.take(codes)
-    whole = np.zeros(256, dtype=np.int32)
-    whole[: len(table)] = table
-    return np.asarray(cv2.LUT(codes, whole), dtype=np.int32)
 
 
 def _check_shapes(

@@ -47,11 +47,10 @@ def fill_runs(begins: NDArray[np.int64], ends: NDArray[np.int64], size: int) -> 
     # All bits are one long number, and a run of ones is 2**end - 2**begin. Each word is summed up for itself.
     words = np.zeros(size // 8 + 1, dtype=np.uint64)
     open_runs = np.zeros(len(words), dtype=np.int8)
-    for edges, sign in ((begins, -1), (ends, 1)):
+    for edges, down, up in ((begins, np.subtract, np.add), (ends, np.add, np.subtract)):
         word = edges >> 6
-        power = np.left_shift(np.uint64(1), (edges & 63).view(np.uint64))
-        np.add.at(words, word, power if sign > 0 else np.negative(power, out=power))
-        np.add.at(open_runs, word, np.full(len(word), -sign, dtype=np.int8))
+        down.at(words, word, np.left_shift(np.uint64(1), (edges & 63).view(np.uint64)))
+        up.at(open_runs, word, np.ones(len(word), dtype=np.int8))
     # What a run that goes on into the next word has borrowed from there.
     np.cumsum(open_runs, dtype=np.int8, out=open_runs)
     words[1:] -= open_runs[:-1].view(np.uint8)
