@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import urllib.error
-from collections.abc import Callable, Sequence
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlparse
@@ -212,7 +215,7 @@ def _model_with(network: Network, state: dict[str, Tensor], path: Path, frozen_e
     model = network.build(*counts, auxiliary=auxiliary)
     if _differences(model, state):
         raise ExportError(f"{path}: {_misfit(network, state)}")
-    model.load_state_dict(state, strict=False)
+    model.load_state_dict(current_names(model, state), strict=False)
     if auxiliary:
         # It is there for training alone.
         model.register_module("aux_classifier", None)
@@ -232,10 +235,28 @@ def _set_norm_eps(model: nn.Module, eps: float) -> None:
             module.eps = eps
 
 
+def current_names(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under the names that a network has today.
+
+    A module renames what an earlier version of itself saved while it loads it: torchvision's feature pyramid, RPN
+    head and mask head had other names up to version 0.12, and its published Mask R-CNN is of that time. So their
+    own loading is run, into a copy of the network that has no memory, and what it made of the names is kept.
+    """
+    shapes = deepcopy(model).to("meta")
+    renamed = OrderedDict(state)
+    with warnings.catch_warnings():
+        # Loading into tensors without memory does nothing, and PyTorch says so for each of them.
+        warnings.simplefilter("ignore", UserWarning)
+        for name, module in shapes.named_modules():
+            prefix = f"{name}." if name else ""
+            module._load_from_state_dict(renamed, prefix, {}, True, [], [], [])
+    return dict(renamed)
+
+
 def _differences(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
     """One phrase for each tensor that is missing, left over or of another shape."""
     wanted = {name: t for name, t in model.state_dict().items() if not name.endswith(_COUNTER)}
-    given = {name: t for name, t in state.items() if not name.endswith(_COUNTER)}
+    given = {name: t for name, t in current_names(model, state).items() if not name.endswith(_COUNTER)}
     return [
         *(f"{name} is missing" for name in wanted if name not in given),
         *(f"{name} is not of this network" for name in given if name not in wanted),

@@ -130,7 +130,7 @@ def _python() -> Finding:
 
 
 def _opencv(facts: Facts, jetson: bool) -> list[Finding]:
-    opencv = package("OpenCV", facts, "pip install opencv-python", lambda f: str(f["version"]))
+    opencv = package("OpenCV", facts, "pip install opencv-python-headless", lambda f: str(f["version"]))
     if opencv.status != "ok":
         return [opencv]
     gstreamer_mend = "build OpenCV with GStreamer; PyPI's wheels have none"
@@ -139,7 +139,8 @@ def _opencv(facts: Facts, jetson: bool) -> list[Finding]:
     gui = str(facts["gui"])
     display = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")) or sys.platform != "linux"
     if gui.upper().startswith("NO"):
-        window = Finding("OpenCV windows", "missing", "", "pip install opencv-python in place of the headless one")
+        mend = "for --show: pip uninstall opencv-python-headless, pip install opencv-python (needs libGL.so.1)"
+        window = Finding("OpenCV windows", "missing", "", mend)
     elif not display:
         window = Finding("OpenCV windows", "warning", f"{gui}, no display here", "--show needs a desktop session")
     else:

@@ -11,6 +11,10 @@ from segopt.results import Frame
 
 _PROBE = "import cv2; cv2.namedWindow('segopt'); cv2.waitKey(1)"
 _PROBE_SECONDS = 20
+WINDOWS_FIX = (
+    "for windows: pip uninstall opencv-python-headless, pip install opencv-python, and on Debian or Ubuntu "
+    "sudo apt install libgl1"
+)
 _KEYS = frozenset({ord("q"), 27})
 
 
@@ -70,11 +74,16 @@ def _check_display() -> None:
         probe = subprocess.run(
             [sys.executable, "-c", _PROBE], capture_output=True, timeout=_PROBE_SECONDS, check=False
         )
-        failed = probe.returncode != 0
+        failed, reason = probe.returncode != 0, probe.stderr
     except subprocess.TimeoutExpired:
-        failed = True
+        failed, reason = True, b""
+    if b"not implemented" in reason:
+        raise UsageError(
+            "--show: this OpenCV was built without windows (the headless one, which needs no libGL.so.1); "
+            f"{WINDOWS_FIX}; or leave --show out and look at the saved overlay"
+        )
     if failed:
         raise UsageError(
-            "--show: no window can be opened (no display, or an OpenCV without windows); run it on a desktop, "
-            "set DISPLAY, or leave --show out and look at the saved overlay"
+            "--show: no window can be opened (there is no display); run it on a desktop, set DISPLAY, or leave "
+            "--show out and look at the saved overlay"
         )

@@ -3,11 +3,9 @@
 import argparse
 import functools
 import hashlib
-import http.server
 import json
 import os
 import pickle
-import threading
 
 import pytest
 import torch
@@ -236,26 +234,8 @@ def test_random_weights_are_the_same_each_time():
 # Downloads, from a server on this machine.
 
 
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    """A folder, and the URL under which it is served; torch.hub's cache is empty."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    handler = functools.partial(QuietHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
-        yield folder, f"http://127.0.0.1:{httpd.server_port}"
-        httpd.shutdown()
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-def test_a_download_is_checked_and_kept(state, server):
-    folder, url = server
+def test_a_download_is_checked_and_kept(state, weights_server):
+    folder, url = weights_server
     torch.save(state, folder / "w.pth")
     digits = hashlib.sha256((folder / "w.pth").read_bytes()).hexdigest()[:8]
     (folder / "w.pth").rename(folder / f"lraspp-{digits}.pth")
@@ -266,8 +246,8 @@ def test_a_download_is_checked_and_kept(state, server):
     assert download(f"{url}/lraspp-{digits}.pth") == path
 
 
-def test_a_file_with_another_hash_is_not_kept(server, tmp_path):
-    folder, url = server
+def test_a_file_with_another_hash_is_not_kept(weights_server, tmp_path):
+    folder, url = weights_server
     (folder / "lraspp-0123abcd.pth").write_bytes(b"not the weights")
     with pytest.raises(ExportError) as error:
         download(f"{url}/lraspp-0123abcd.pth")
@@ -275,8 +255,8 @@ def test_a_file_with_another_hash_is_not_kept(server, tmp_path):
     assert not any(path.is_file() for path in (tmp_path / "hub").rglob("*"))
 
 
-def test_a_missing_file_and_a_missing_server_are_told(server):
-    _, url = server
+def test_a_missing_file_and_a_missing_server_are_told(weights_server):
+    _, url = weights_server
     with pytest.raises(ExportError) as error:
         download(f"{url}/lraspp-0123abcd.pth")
     assert_one_line(error, "404")

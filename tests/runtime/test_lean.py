@@ -141,3 +141,45 @@ def test_export_without_torch_says_what_to_install():
     assert done.stderr.startswith("segopt: error: export needs ")
     assert "pip install 'segopt[export]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("interpreter", INTERPRETERS)
+def test_nothing_that_a_server_lacks_is_linked(interpreter):
+    """Slim images and servers have no libGL.so.1, which OpenCV's build with windows needs."""
+    code = "import cv2, av, numpy, onnxruntime; print(open('/proc/self/maps').read())"
+    loaded = python(interpreter, code)
+    assert "cv2" in loaded
+    assert "libGL.so" not in loaded
+
+
+@pytest.mark.parametrize(
+    ("library", "fix"),
+    [
+        ("libGL.so.1", "libgl1"),
+        ("libgthread-2.0.so.0", "libglib2.0-0"),
+        ("libstdc++.so.6", "libstdc++6"),
+        ("libcudart.so.12", "segopt[gpu]"),
+        ("libnvinfer.so.10", "TensorRT"),
+        ("libunheard-of.so.3", "apt-file search libunheard-of.so.3"),
+    ],
+)
+@pytest.mark.parametrize("interpreter", INTERPRETERS)
+def test_a_missing_native_library_is_named_with_what_brings_it(
+    interpreter, library, fix, tmp_path, panoptic_engine
+):
+    """A package whose library does not load, in the place of the real one, which is what the linker would say."""
+    text = f"{library}: cannot open shared object file: No such file or directory"
+    (tmp_path / "cv2.py").write_text(f"raise ImportError({text!r})\n")
+    done = subprocess.run(
+        [interpreter, "-m", "segopt", "run", "--engine", panoptic_engine, "x.png"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"segopt: error: the library {library} is missing")
+    assert fix in done.stderr
+    assert done.stderr.count("\n") == 1

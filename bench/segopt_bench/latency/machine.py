@@ -20,7 +20,7 @@ UNKNOWN = "not available"
 _PACKAGES = (
     "segopt",
     "numpy",
-    "opencv-python",
+    "opencv-python-headless",
     "onnxruntime",
     "onnxruntime-gpu",
     "tensorrt",

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from segopt.errors import SegoptError, UsageError
+from segopt.native_library import missing_library
 from segopt.version import __version__
 
 VERBS = ("export", "build", "run", "info", "eval", "bench", "doctor", "demo")
@@ -73,6 +74,10 @@ def _run() -> int:
         # The reader (`segopt info FILE | head`) has seen enough; keep Python from flushing into the void.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except (ImportError, OSError) as error:
+        if (missing := missing_library(error)) is None:
+            raise
+        return _fail(missing, 1)
     return status if isinstance(status, int) else 0
 
 
