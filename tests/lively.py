@@ -8,8 +8,8 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from segopt_export.classes import default_classes
-from segopt_export.networks import NETWORKS
-from segopt_export.random_weights import enliven, random_picture
+from segopt_export.networks.table import NETWORKS
+from segopt_export.weights.random import enliven, random_picture
 
 CANVAS = (256, 320)
 

@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from segopt.card import METADATA_KEY, Card, Category, WeightsOrigin
+from segopt.model.card import METADATA_KEY, Card, WeightsOrigin
+from segopt.model.categories import Category
 
 CANVAS = (48, 64)
 

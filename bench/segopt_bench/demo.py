@@ -12,16 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 import segopt
-from segopt.atomic import write_image
-from segopt.pipeline import run_pipeline
+from segopt.files.atomic import write_image
+from segopt.pipeline.run import run_pipeline
 from segopt.results import PanopticResult
-from segopt.sinks import Finished, Sink, make_sinks
+from segopt.sinks.base import Finished, Sink
+from segopt.sinks.making import make_sinks
 from segopt.sources import open_source
 from segopt_bench.evaluation import evaluate_predictions, open_data
 from segopt_bench.evaluation.scores import Figures
 from segopt_bench.scenes import Rendered, render_clip, write_clip
-from segopt_export.exporter import ExportRequest, export
-from segopt_export.weights import WeightsRequest
+from segopt_export.exporter import export
+from segopt_export.request import ExportRequest
+from segopt_export.weights.loading import WeightsRequest
 
 SEED = 31
 """A scene that the demo networks have not seen, with eight to ten things at any time."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segopt.card import Category, is_no_class, plain_name
+from segopt.draw.palette import class_colors
 from segopt.errors import ExportError
-from segopt.palette import class_colors
-from segopt_export.networks import Branch, Network
+from segopt.model.categories import Category, is_no_class, plain_name
+from segopt_export.networks.table import Branch, Network
 
 DEMO_FOLDER = Path(__file__).parent / "demo_weights"
 COCO_PANOPTIC = Path(__file__).parent / "coco_panoptic.json"
@@ -38,7 +38,7 @@ def default_classes(network: Network) -> list[ClassEntry]:
 
 
 def default_class_lists(network: Network) -> ClassLists:
-    """The same for each number of classes that :meth:`segopt_export.networks.Network.build` takes."""
+    """The same for each number of classes that :meth:`segopt_export.networks.table.Network.build` takes."""
     if network.zoo_file is not None:
         return coco_class_lists(network.branch)
     if network.branch == "panoptic":

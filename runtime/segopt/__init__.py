@@ -12,11 +12,13 @@ from segopt.version import __version__
 
 if TYPE_CHECKING:
     from segopt import merge
-    from segopt.card import Card, Category
     from segopt.errors import SegoptError
-    from segopt.merge import Segment
-    from segopt.onnx_metadata import read_card
-    from segopt.results import InstanceResult, MaskCrop, PanopticResult, Result, SemanticResult
+    from segopt.masks.crop import MaskCrop
+    from segopt.model.card import Card
+    from segopt.model.categories import Category
+    from segopt.model.reading import read_card
+    from segopt.results import InstanceResult, PanopticResult, Result, SemanticResult
+    from segopt.segment import Segment
     from segopt.segmenter import Segmenter, load
 
 __all__ = [
@@ -37,18 +39,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Card": "card",
-    "Category": "card",
+    "Card": "model.card",
+    "Category": "model.categories",
     "InstanceResult": "results",
-    "MaskCrop": "results",
+    "MaskCrop": "masks.crop",
     "PanopticResult": "results",
     "Result": "results",
-    "Segment": "merge",
+    "Segment": "segment",
     "Segmenter": "segmenter",
     "SegoptError": "errors",
     "SemanticResult": "results",
     "load": "segmenter",
-    "read_card": "onnx_metadata",
+    "read_card": "model.reading",
 }
 
 

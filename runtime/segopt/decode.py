@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.card import PasteRule
 from segopt.errors import EngineError
 from segopt.letterbox import Letterbox
-from segopt.masks import paste_masks
-from segopt.results import MaskCrop
+from segopt.masks.crop import MaskCrop
+from segopt.masks.paste import paste_masks
+from segopt.model.card import PasteRule
 
 Outputs = Mapping[str, NDArray[np.generic]]
 """Tensors by name, as the design's contract has them: the first axis is the batch."""

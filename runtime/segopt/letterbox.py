@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.card import Card
-from segopt.results import Frame
+from segopt.frame import Frame
+from segopt.model.card import Card
 
 
 @dataclass(frozen=True)

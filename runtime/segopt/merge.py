@@ -8,29 +8,15 @@ crops: no plane of the frame's size is made for any instance.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.card import PasteRule
-from segopt.masks import paste_packed
-from segopt.packed import PackedCrop
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One segment of a panoptic map."""
-
-    id: int
-    """Its value in the segment map; 1 and up."""
-    category_id: int
-    is_thing: bool
-    score: float
-    """The detection's score for a thing; 1.0 for stuff."""
-    area: int
-    """Number of its pixels."""
+from segopt.masks.bitmask import PackedCrop
+from segopt.masks.paste import paste_packed
+from segopt.model.card import PasteRule
+from segopt.segment import Segment
 
 
 def merge_panoptic(
@@ -64,7 +50,7 @@ def merge_panoptic(
         score_threshold: lowest score of an instance.
         overlap_threshold: largest taken share of a mask, 0 to 1.
         stuff_area: smallest stuff segment, in pixels.
-        paste: how masks are laid onto pixels, see :func:`segopt.masks.paste_mask`.
+        paste: how masks are laid onto pixels, see :func:`segopt.masks.paste.paste_mask`.
 
     Returns:
         ``segment_map`` int32 [H, W], 0 where there is no segment, and the segments in the order of their ids.

@@ -6,49 +6,20 @@ from the model's card, which every result carries as ``categories``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.card import Category
-
-if TYPE_CHECKING:
-    from segopt.merge import Segment
-
-BoolImage = NDArray[np.bool_]
-Frame = NDArray[np.uint8]
-"""BGR picture, uint8 [H, W, 3], as OpenCV holds it."""
-
-
-@dataclass(frozen=True)
-class MaskCrop:
-    """A mask that is False outside of one rectangle of the frame."""
-
-    x: int
-    y: int
-    """Column and row of the rectangle's top left pixel."""
-    mask: BoolImage
-    """bool [h, w], h and w may be 0."""
-
-    @property
-    def area(self) -> int:
-        """Number of True pixels."""
-        return int(np.count_nonzero(self.mask))
-
-    @property
-    def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the rectangle, to index a frame-sized array."""
-        height, width = self.mask.shape
-        return slice(self.y, self.y + height), slice(self.x, self.x + width)
-
-    def on_canvas(self, height: int, width: int) -> BoolImage:
-        """The mask as a plane of its own, bool [height, width]."""
-        plane = np.zeros((height, width), dtype=np.bool_)
-        plane[self.window] = self.mask
-        return plane
+from segopt.coco.forms import instance_results, panoptic_annotation, semantic_results, thing_results
+from segopt.draw.overlay import check_frame, draw_instances, draw_panoptic, draw_semantic
+from segopt.frame import Frame
+from segopt.masks.crop import BoolImage, MaskCrop
+from segopt.masks.label_runs import LabelRuns
+from segopt.model.categories import Category
+from segopt.segment import Segment
 
 
 @dataclass(frozen=True)
@@ -67,15 +38,11 @@ class SemanticResult:
 
     def draw(self, frame: Frame, *, opacity: float = 0.5) -> Frame:
         """The frame with classes in colour and a legend; a new array, uint8 BGR [H, W, 3]."""
-        from segopt.draw import draw_semantic
-
-        return draw_semantic(frame, self, opacity=opacity)
+        return draw_semantic(frame, self.classes, self.categories, opacity=opacity)
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """COCO results (stuff task): one entry with an RLE for each class that is present."""
-        from segopt.coco import semantic_results
-
-        return semantic_results(self, image_id)
+        return semantic_results(LabelRuns.of(self.classes), self.categories, image_id)
 
 
 @dataclass(frozen=True)
@@ -105,15 +72,14 @@ class InstanceResult:
 
     def draw(self, frame: Frame, *, opacity: float = 0.5) -> Frame:
         """The frame with masks, boxes, names and scores; a new array, uint8 BGR [H, W, 3]."""
-        from segopt.draw import draw_instances
-
-        return draw_instances(frame, self, opacity=opacity)
+        check_frame(frame, self.size)
+        return draw_instances(
+            frame, self.boxes, self.scores, self.labels, self.crops, self.categories, opacity=opacity
+        )
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """COCO results: one entry for each object, with ``bbox`` and RLE ``segmentation``."""
-        from segopt.coco import instance_results
-
-        return instance_results(self, image_id)
+        return instance_results(self.boxes, self.scores, self.labels, self.crops, self.size, image_id)
 
 
 @dataclass(frozen=True)
@@ -140,26 +106,19 @@ class PanopticResult:
 
     def draw(self, frame: Frame, *, opacity: float = 0.5) -> Frame:
         """The frame with segments in colour, outlined and named; a new array, uint8 BGR [H, W, 3]."""
-        from segopt.draw import draw_panoptic
-
-        return draw_panoptic(frame, self, opacity=opacity)
+        return draw_panoptic(frame, self.segment_map, self.segments, self.categories, opacity=opacity)
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """COCO results: one entry for each thing, with ``bbox`` and RLE ``segmentation``."""
-        from segopt.coco import thing_results
-
-        return thing_results(self, image_id)
+        return thing_results(self._runs, self.segments, image_id)
 
     def to_coco_panoptic(self, image_id: int, file_name: str) -> tuple[Frame, dict[str, Any]]:
         """COCO panoptic form: the PNG (uint8 BGR [H, W, 3], id = R + 256 G + 65536 B) and its annotation."""
-        from segopt.coco import panoptic_annotation
+        return panoptic_annotation(self.segment_map, self._runs, self.segments, image_id, file_name)
 
-        return panoptic_annotation(self, image_id, file_name)
+    @functools.cached_property
+    def _runs(self) -> LabelRuns:
+        return LabelRuns.of(self.segment_map)
 
 
 Result = SemanticResult | InstanceResult | PanopticResult
-
-
-def category_by_id(categories: Iterable[Category]) -> dict[int, Category]:
-    """Look-up from category id to category."""
-    return {category.id: category for category in categories}

@@ -14,8 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segopt.backends import Backend, Device, Pending, depth, open_backend, submit
-from segopt.card import MODES, Card, Mode
-from segopt.contract import check_tensors
 from segopt.decode import (
     Detections,
     Outputs,
@@ -25,10 +23,13 @@ from segopt.decode import (
     decode_semantic,
 )
 from segopt.errors import SuppressionWarning, UsageError
+from segopt.frame import Frame
 from segopt.letterbox import Prepared, letterbox_frames
 from segopt.merge import merge_panoptic
-from segopt.onnx_metadata import read_card
-from segopt.results import Frame, InstanceResult, PanopticResult, Result, SemanticResult
+from segopt.model.card import MODES, Card, Mode
+from segopt.model.reading import read_card
+from segopt.model.tensors import check_tensors
+from segopt.results import InstanceResult, PanopticResult, Result, SemanticResult
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -5,8 +5,9 @@ import pytest
 
 import segopt
 from segopt_bench.scenes import CATEGORIES, Scene
-from segopt_export.exporter import ExportRequest, export
-from segopt_export.weights import WeightsRequest
+from segopt_export.exporter import export
+from segopt_export.request import ExportRequest
+from segopt_export.weights.loading import WeightsRequest
 
 SIZE = (256, 448)
 

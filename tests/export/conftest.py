@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from segopt_export.weights import MIRROR_VARIABLE
+from segopt_export.weights.download import MIRROR_VARIABLE
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

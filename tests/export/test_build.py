@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 import segopt
-from segopt.tensorrt import sidecar
-from segopt.tensorrt.build import Built, build
-from segopt.tensorrt.options import BuildOptions
+from segopt.builder.build import Built, build
+from segopt.builder.options import BuildOptions
+from segopt.model import sidecar
 from segopt_export import exporter
-from segopt_export.exporter import DEMO_NETWORKS, ExportRequest, export
-from segopt_export.networks import NETWORKS
-from segopt_export.weights import WeightsRequest
+from segopt_export.exporter import DEMO_NETWORKS, export
+from segopt_export.networks.table import NETWORKS
+from segopt_export.request import ExportRequest
+from segopt_export.weights.loading import WeightsRequest
 
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (pip install 'segopt[rtx]')")
 

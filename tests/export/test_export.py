@@ -14,8 +14,9 @@ import torch
 
 import lively
 import segopt
-from segopt_export import exporter, onnx_file
-from segopt_export.networks import NETWORKS
+from segopt_export import exporter
+from segopt_export.networks.table import NETWORKS
+from segopt_export.onnx_file import tracing as onnx_file
 
 LRASPP = "lraspp_mobilenet_v3_large"
 RCNN = "maskrcnn_resnet50_fpn"

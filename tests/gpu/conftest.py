@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from segopt.driver import find_gpu, why_no_gpu
 from segopt.errors import EngineError
-from segopt.tensorrt.gpu import find_gpu, why_no_gpu
 
 CANVAS = (256, 448)
 SEEDS = range(2000, 2006)
@@ -40,9 +40,10 @@ class Model:
 @pytest.fixture(scope="session")
 def make_model(gpu, tmp_path_factory):  # noqa: ARG001
     """Exports the demo network of a mode and builds it; each one once."""
-    from segopt.tensorrt.build import build
-    from segopt_export.exporter import ExportRequest, export
-    from segopt_export.weights import WeightsRequest
+    from segopt.builder.build import build
+    from segopt_export.exporter import export
+    from segopt_export.request import ExportRequest
+    from segopt_export.weights.loading import WeightsRequest
 
     made = {}
 

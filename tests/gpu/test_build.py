@@ -2,9 +2,9 @@
 
 import pytest
 
-from segopt.tensorrt.build import build
+from segopt.builder.build import build
+from segopt.builder.options import BuildOptions
 from segopt.tensorrt.flavour import builder_here
-from segopt.tensorrt.options import BuildOptions
 
 needs_tensorrt = pytest.mark.skipif(builder_here() != "tensorrt", reason="TensorRT itself is not installed")
 

@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segopt import cuda, probes
+from segopt import cuda
 from segopt.cuda import calls
+from segopt.driver import Gpu, find_gpu
 from segopt.errors import EngineError
 
 real = pytest.importorskip("cuda.bindings.runtime")
 from simulated_gpu import SimulatedCuda  # noqa: E402
 
-without_gpu = pytest.mark.skipif(bool(probes.gpu()["gpus"]), reason="this machine has a GPU")
+without_gpu = pytest.mark.skipif(find_gpu() is not None, reason="this machine has a GPU")
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def test_what_is_missing_for_a_gpu_is_named(simulated, code, driver, message):
 
 
 def test_a_gpu_is_described(simulated):
-    assert cuda.require_gpu() == cuda.Gpu("Simulated", "8.9", simulated.total)
+    assert cuda.require_gpu() == Gpu("Simulated", "8.9", simulated.total)
     assert cuda.device_memory() == (simulated.free, simulated.total)
 
 

@@ -10,7 +10,8 @@ from torch.nn import functional
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 import segopt
-from segopt.merge import Segment, merge_panoptic
+from segopt.merge import merge_panoptic
+from segopt.segment import Segment
 
 UNDECIDED = 2e-6
 """No probability of these cases lies nearer to the threshold, so that rounding cannot tip a pixel."""

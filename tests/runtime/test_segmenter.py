@@ -12,8 +12,8 @@ from onnx import helper, numpy_helper
 import clips
 import segopt
 import tiny
-from segopt.card import METADATA_KEY
 from segopt.errors import CardError, EngineError, SegoptError, SuppressionWarning, UsageError
+from segopt.model.card import METADATA_KEY
 
 BRIGHT = np.full((*tiny.CANVAS, 3), 200, np.uint8)
 DARK = np.zeros((*tiny.CANVAS, 3), np.uint8)

@@ -1,6 +1,6 @@
 """What segopt uses of TensorRT's Python API; `tensorrt_rtx` ships no types of its own.
 
-Signatures are those in the docstrings of the installed module. tests/runtime/test_tensorrt_stubs.py compares each
+Signatures are those in the docstrings of the installed module. tests/runtime/tensorrt/test_stubs.py compares each
 name and each argument here with them, and mypy sees to it that segopt uses nothing that is not here.
 """
 

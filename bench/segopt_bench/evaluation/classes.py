@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segopt.card import Category, plain_name
+from segopt.model.categories import Category, plain_name
 from segopt_bench.evaluation.problems import EvaluationError, shorten
 
 _VOID = {"void", "unlabeled", "unlabelled", "ignore", "n/a"}

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from segopt.card import Category
-from segopt.rle import decode_rle
+from segopt.coco.rle import decode_rle
+from segopt.model.categories import Category
 from segopt_bench.evaluation.classes import TruthClass, is_void
 from segopt_bench.evaluation.panoptic_quality import SegmentLabel
 from segopt_bench.evaluation.problems import EvaluationError

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from segopt.card import MODES, Category, Mode
 from segopt.errors import SourceError
-from segopt.results import Frame
+from segopt.frame import Frame
+from segopt.model.card import MODES, Mode
+from segopt.model.categories import Category
 from segopt.segmenter import Segmenter, Thresholds
 from segopt.sources.pictures import read_picture
 from segopt_bench.evaluation.coco_files import categories_of, kind_of, panoptic_truth, read_json

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from segopt.card import Category
+from segopt.model.categories import Category
 from segopt.results import InstanceResult, PanopticResult, Result, SemanticResult
 from segopt_bench.evaluation.average_precision import AveragePrecision
 from segopt_bench.evaluation.classes import ClassMatch, TruthClass, match_classes

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segopt.coco import read_panoptic_png
+from segopt.coco.forms import read_panoptic_png
 from segopt_bench.evaluation.problems import LeftOutError
 
 

@@ -12,13 +12,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from segopt.atomic import write_json
 from segopt.errors import SegoptError
+from segopt.files.atomic import write_json
 from segopt_bench.footprint.process import Usage, run_watched
-from segopt_bench.latency.machine import conditions, describe_machine, this_moment, warnings
-from segopt_bench.latency.screen import as_rich
-from segopt_bench.latency.spread import Spread
-from segopt_bench.latency.tables import Table
+from segopt_bench.reporting.machine import conditions, describe_machine, this_moment, warnings
+from segopt_bench.reporting.spread import Spread
+from segopt_bench.reporting.tables import Table
+from segopt_bench.reporting.terminal import as_rich
 
 JOBS = {
     "segopt run": [sys.executable, "-m", "segopt", "run", "--device", "cpu"],

@@ -13,13 +13,13 @@ from pathlib import Path
 from torch import nn
 
 from segopt.errors import SegoptError
-from segopt.onnx_metadata import read_card
-from segopt.pipeline import run_pipeline
+from segopt.model.reading import read_card
+from segopt.pipeline.run import run_pipeline
 from segopt.segmenter import Thresholds
-from segopt.sinks import make_sinks
+from segopt.sinks.making import make_sinks
 from segopt.sources import open_source
-from segopt_bench.evaluation.torch_network import load_trained
-from segopt_bench.latency.eager import EagerSegmenter
+from segopt_bench.pytorch.eager import EagerSegmenter
+from segopt_bench.pytorch.network import load_trained
 
 
 def main(arguments: list[str] | None = None) -> int:

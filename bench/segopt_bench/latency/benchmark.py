@@ -21,7 +21,10 @@ from segopt_bench.latency.contenders import (
     load_engine,
 )
 from segopt_bench.latency.layers import LayerProfile, profile_layers
-from segopt_bench.latency.machine import (
+from segopt_bench.latency.pictures import Pictures, scene_pictures, source_pictures
+from segopt_bench.latency.report import GroupReport, Report
+from segopt_bench.latency.rounds import Measured, Progress, run_rounds
+from segopt_bench.reporting.machine import (
     UNKNOWN,
     conditions,
     describe_machine,
@@ -29,9 +32,6 @@ from segopt_bench.latency.machine import (
     torch_threads,
     warnings,
 )
-from segopt_bench.latency.pictures import Pictures, scene_pictures, source_pictures
-from segopt_bench.latency.report import GroupReport, Report
-from segopt_bench.latency.rounds import Measured, Progress, run_rounds
 from segopt_bench.requirements import need_evaluation_packages
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _judge_all(
     count, size = request.accuracy_scenes, group.card.canvas
     judged = dict(engines)
     if eager is not None:
-        from segopt_bench.evaluation.torch_network import torch_segmenter
+        from segopt_bench.pytorch.network import torch_segmenter
 
         first = next(iter(engines.values()))
         judged = {eager: torch_segmenter(group.card, first.thresholds, request.eager.files), **judged}

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segopt.card import Card
 from segopt.errors import SegoptError, UsageError
-from segopt.onnx_metadata import read_card
+from segopt.model.card import Card
+from segopt.model.reading import read_card
 from segopt.segmenter import Segmenter, Thresholds, load
 from segopt_bench.latency.rounds import Contender
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from segopt.backends import Device
-    from segopt_bench.latency.stages import Staged
+    from segopt_bench.reporting.stages import Staged
 
 EAGER = "PyTorch eager"
 INSTANCE_SCORE = 0.05
@@ -121,8 +121,8 @@ def eager_contenders(
         return [], [Missing(EAGER, reason)]
     import torch
 
-    from segopt_bench.evaluation.torch_network import load_trained
-    from segopt_bench.latency.eager import EagerSegmenter
+    from segopt_bench.pytorch.eager import EagerSegmenter
+    from segopt_bench.pytorch.network import load_trained
 
     place = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     title = torch.cuda.get_device_name() if place == "cuda" else "CPU"

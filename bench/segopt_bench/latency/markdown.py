@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from segopt.atomic import make_folder, write_bytes, write_json
-from segopt_bench.latency.machine import UNKNOWN, Machine
+from segopt.files.atomic import make_folder, write_bytes, write_json
 from segopt_bench.latency.report import GroupReport, Report
-from segopt_bench.latency.stages import STAGES, TIMED_REGION
-from segopt_bench.latency.tables import Table, latency_table, layer_tables, stages_table
+from segopt_bench.latency.tables import latency_table, layer_tables, stages_table
+from segopt_bench.reporting.machine import UNKNOWN, Machine
+from segopt_bench.reporting.stages import STAGES, TIMED_REGION
+from segopt_bench.reporting.tables import Table
 
 PAGE, DATA = "report.md", "report.json"
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from segopt.errors import SourceBrokenError, SourceError
+from segopt.frame import Frame
 from segopt.letterbox import Letterbox
-from segopt.results import Frame
 from segopt.sources import open_source
 from segopt_bench.scenes import Scene
 

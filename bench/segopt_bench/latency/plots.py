@@ -13,8 +13,8 @@ import numpy as np
 from segopt.errors import SegoptError
 from segopt_bench.latency.report import GroupReport
 from segopt_bench.latency.rounds import Measured
-from segopt_bench.latency.stages import STAGES
-from segopt_bench.latency.tables import milliseconds
+from segopt_bench.reporting.stages import STAGES
+from segopt_bench.reporting.tables import milliseconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

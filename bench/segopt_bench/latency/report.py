@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from segopt.card import Card
+from segopt.model.card import Card
 from segopt_bench.latency.accuracy import Accuracy
 from segopt_bench.latency.contenders import Missing
 from segopt_bench.latency.layers import LayerProfile
-from segopt_bench.latency.machine import Machine
 from segopt_bench.latency.rounds import Measured
-from segopt_bench.latency.stages import STAGES, TIMED_REGION
+from segopt_bench.reporting.machine import Machine
+from segopt_bench.reporting.stages import STAGES, TIMED_REGION
 
 JSON_SCHEMA = 1
 

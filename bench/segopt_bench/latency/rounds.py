@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.results import Frame, InstanceResult, PanopticResult, Result, SemanticResult
-from segopt_bench.latency.spread import Spread, paired_ratio
-from segopt_bench.latency.stages import Staged, Timing, time_call
+from segopt.frame import Frame
+from segopt.results import InstanceResult, PanopticResult, Result, SemanticResult
+from segopt_bench.reporting.spread import Spread, paired_ratio
+from segopt_bench.reporting.stages import Staged, Timing, time_call
 
 Progress = Callable[[int, int], None]
 """Is told how many calls are done, of how many."""

@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from segopt.atomic import write_json
 from segopt.errors import SegoptError
-from segopt_bench.latency.machine import conditions, describe_machine, this_moment, warnings
-from segopt_bench.latency.screen import as_rich
-from segopt_bench.latency.spread import Spread, paired_ratio
-from segopt_bench.latency.tables import NOTHING, Table, milliseconds, spread
+from segopt.files.atomic import write_json
 from segopt_bench.merging.cases import LONGEST, SHORTEST, Case, make_case
 from segopt_bench.merging.mergers import OURS, WRITE, Job, jobs, largest_planes
+from segopt_bench.reporting.machine import conditions, describe_machine, this_moment, warnings
+from segopt_bench.reporting.spread import Spread, paired_ratio
+from segopt_bench.reporting.tables import NOTHING, Table, milliseconds, spread
+from segopt_bench.reporting.terminal import as_rich
 
 _MEMORY_SHARE = 0.3
 """Of the machine's memory: a case whose planes are larger is left to those who make none."""

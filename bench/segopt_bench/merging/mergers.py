@@ -12,7 +12,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from segopt.merge import merge_panoptic
 from segopt_bench.merging.cases import Case
-from segopt_bench.merging.reference import merge_planes, paste_planes
+from segopt_bench.pytorch.planes import merge_planes, paste_planes
 
 Job = Callable[[], NDArray[np.int32] | None]
 """Does the work once; gives the segment map where it makes one."""

@@ -13,14 +13,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from segopt.atomic import make_folder, write_bytes, write_json
 from segopt.errors import SegoptError
+from segopt.files.atomic import make_folder, write_bytes, write_json
 from segopt_bench.footprint.process import Usage
-from segopt_bench.latency.machine import conditions, describe_machine, this_moment, warnings
 from segopt_bench.latency.plots import need_matplotlib
-from segopt_bench.latency.screen import as_rich
-from segopt_bench.latency.stages import STAGES
-from segopt_bench.latency.tables import Table, milliseconds, spread
+from segopt_bench.reporting.machine import conditions, describe_machine, this_moment, warnings
+from segopt_bench.reporting.stages import STAGES
+from segopt_bench.reporting.tables import Table, milliseconds, spread
+from segopt_bench.reporting.terminal import as_rich
 from segopt_bench.scale.axes import Cost, Variant, export_variant, measure, variants
 from segopt_bench.scale.plots import costs_png, memory_png
 from segopt_bench.scale.video import growth, run_long_video

@@ -11,11 +11,12 @@ from pathlib import Path
 import segopt
 from segopt.segmenter import Segmenter
 from segopt_bench.latency.pictures import scene_pictures
-from segopt_bench.latency.spread import Spread
-from segopt_bench.latency.stages import STAGES, Timing, time_call
-from segopt_export.exporter import ExportRequest, export
-from segopt_export.maskrcnn import DetectionLimits
-from segopt_export.weights import WeightsRequest
+from segopt_bench.reporting.spread import Spread
+from segopt_bench.reporting.stages import STAGES, Timing, time_call
+from segopt_export.exporter import export
+from segopt_export.request import ExportRequest
+from segopt_export.static.limits import DetectionLimits
+from segopt_export.weights.loading import WeightsRequest
 
 CANVASES = ((128, 224), (256, 448), (384, 672), (512, 896))
 BATCHES = (1, 2, 4, 8)

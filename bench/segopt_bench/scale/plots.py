@@ -8,7 +8,7 @@ from typing import Any
 
 from segopt_bench.footprint.process import Usage
 from segopt_bench.latency.plots import FAINT, INK, STAGE_COLORS
-from segopt_bench.latency.stages import STAGES
+from segopt_bench.reporting.stages import STAGES
 from segopt_bench.scale.axes import Cost
 
 _MIB = 2**20

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segopt.video import VideoWriter
+from segopt.sinks.mp4 import VideoWriter
 from segopt_bench.footprint.process import Usage, run_watched
 from segopt_bench.scenes import render_clip
 

@@ -6,7 +6,7 @@ semantic index of a class is its id less one: a semantic network has an output f
 
 from __future__ import annotations
 
-from segopt.card import Category
+from segopt.model.categories import Category
 
 _THINGS = {
     "person": (220, 20, 60),
@@ -46,7 +46,7 @@ SEMANTIC_CATEGORIES: tuple[Category, ...] = tuple(
 """The classes of a semantic map; here ``id`` is the index in the map, 0 to 13."""
 
 STUFF_CLASSES: dict[int, int] = {category.id - 1: category.id for category in STUFF}
-"""Index in the semantic map to category id, for the merger (:attr:`segopt.card.Card.stuff_classes`)."""
+"""Index in the semantic map to category id, for the merger (:attr:`segopt.model.card.Card.stuff_classes`)."""
 
 
 def category(name: str) -> Category:

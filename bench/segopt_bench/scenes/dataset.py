@@ -17,10 +17,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from segopt.atomic import make_folder, write_image, write_json
-from segopt.coco import panoptic_document
-from segopt.rle import LabelRuns
-from segopt.video import VideoWriter
+from segopt.coco.forms import panoptic_document
+from segopt.coco.rle import rle_of
+from segopt.files.atomic import make_folder, write_image, write_json
+from segopt.masks.label_runs import LabelRuns
+from segopt.sinks.mp4 import VideoWriter
 from segopt_bench.scenes.categories import CATEGORIES, THINGS
 from segopt_bench.scenes.scene import Rendered, Scene
 
@@ -115,7 +116,7 @@ def instance_annotations(rendered: Rendered, image_id: int, first_id: int) -> li
             "iscrowd": 0,
             "area": thing.area,
             "bbox": list(runs.box(position[thing.id])),
-            "segmentation": runs.rle(position[thing.id]),
+            "segmentation": rle_of(runs, position[thing.id]),
         }
         for i, thing in enumerate(rendered.things)
     ]

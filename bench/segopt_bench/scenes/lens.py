@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.results import Frame
+from segopt.frame import Frame
 from segopt_bench.scenes.dice import Dice
 from segopt_bench.scenes.textures import TILE, Floats, noise
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.merge import Segment
-from segopt.results import Frame, PanopticResult
+from segopt.frame import Frame
+from segopt.results import PanopticResult
+from segopt.segment import Segment
 from segopt_bench.scenes.actor import Actor, View
 from segopt_bench.scenes.backdrop import random_backdrop
 from segopt_bench.scenes.categories import CATEGORIES, THINGS, category

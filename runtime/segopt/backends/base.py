@@ -9,8 +9,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.contract import TensorSpec
 from segopt.errors import EngineError
+from segopt.model.tensors import TensorSpec
 
 Tensors = Mapping[str, NDArray[np.generic]]
 

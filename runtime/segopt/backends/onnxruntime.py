@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from segopt.backends.base import Tensors, check_inputs
 from segopt.backends.providers import CPU, TITLES, check_provider, preload_libraries, wanted_providers
-from segopt.contract import TensorSpec
 from segopt.errors import EngineError
+from segopt.model.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from segopt.backends import Device

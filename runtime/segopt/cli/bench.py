@@ -59,7 +59,7 @@ def bench(
     device: Annotated[Device, typer.Option(help="Where to run; auto takes a GPU where one works.")] = Device.auto,
 ) -> None:
     """Measure latency stage by stage, against PyTorch on the same pictures, canvas and weights."""
-    from segopt.atomic import check_writable, make_folder, write_json
+    from segopt.files.atomic import check_writable, make_folder, write_json
     from segopt_bench.latency.benchmark import Request, run_benchmark
     from segopt_bench.latency.contenders import EagerOptions
 
@@ -97,10 +97,10 @@ def bench(
 def _show(report: Report) -> None:
     from rich.console import Console
 
-    from segopt_bench.latency.machine import UNKNOWN
-    from segopt_bench.latency.screen import as_rich
-    from segopt_bench.latency.stages import TIMED_REGION
     from segopt_bench.latency.tables import latency_table, layer_tables, stages_table
+    from segopt_bench.reporting.machine import UNKNOWN
+    from segopt_bench.reporting.stages import TIMED_REGION
+    from segopt_bench.reporting.terminal import as_rich
 
     console = Console()
     for group in report.groups:

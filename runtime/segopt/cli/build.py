@@ -13,9 +13,9 @@ from segopt.cli.steps import phases, step
 from segopt.errors import UsageError
 
 if TYPE_CHECKING:
-    from segopt.tensorrt.build import Built
-    from segopt.tensorrt.options import BuildOptions
-    from segopt.tensorrt.sidecar import PlanRecord
+    from segopt.builder.build import Built
+    from segopt.builder.options import BuildOptions
+    from segopt.model.sidecar import PlanRecord
 
 
 def build(
@@ -60,7 +60,7 @@ def build(
     ] = None,
 ) -> None:
     """Build a TensorRT plan from an .onnx file, on the machine that will run it."""
-    from segopt.tensorrt.options import BuildOptions
+    from segopt.builder.options import BuildOptions
 
     build_and_report(
         model,
@@ -78,8 +78,8 @@ def build(
 
 
 def build_and_report(model: Path, options: BuildOptions) -> None:
-    """Build, with the steps on stderr and what was made on stdout; errors as ``segopt.tensorrt.build.build``."""
-    from segopt.tensorrt.build import build
+    """Build, with the steps on stderr and what was made on stdout; errors as ``segopt.builder.build.build``."""
+    from segopt.builder.build import build
 
     began = time.perf_counter()
     built = build(model, options, step=step, phases=phases)
@@ -108,7 +108,7 @@ def _report(model: Path, built: Built, seconds: float) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from segopt.tensorrt.sidecar import sidecar_path
+    from segopt.model.sidecar import sidecar_path
 
     console = Console(highlight=False, soft_wrap=True)
     size, precision = f"{built.size / 1e6:.1f} MB", built.sidecar.card.precision

@@ -13,7 +13,7 @@ def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")] = False,
 ) -> None:
     """Show what this machine has: Python, OpenCV, PyAV, ONNX Runtime, TensorRT, GPUs; and how to get the rest."""
-    from segopt.doctor import examine
+    from segopt.doctor.examine import examine
 
     findings = examine()
     if json:

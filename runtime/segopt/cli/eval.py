@@ -87,7 +87,7 @@ def eval(
     from segopt_bench.requirements import need_evaluation_packages
 
     need_evaluation_packages("eval")
-    from segopt.atomic import make_folder, write_json
+    from segopt.files.atomic import make_folder, write_json
     from segopt_bench.evaluation import evaluate_predictions, open_data
 
     if json is not None:
@@ -134,7 +134,7 @@ def _evaluate_engine(
             from segopt.cli.export import need_export_packages
 
             need_export_packages()
-            from segopt_bench.evaluation.torch_network import torch_segmenter
+            from segopt_bench.pytorch.network import torch_segmenter
 
             # Before the long work: weights may be missing.
             network = torch_segmenter(segmenter.card, segmenter.thresholds, weights)

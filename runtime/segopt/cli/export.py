@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from segopt.card import MODES, Mode
 from segopt.cli.build import build_and_report
 from segopt.cli.steps import step
 from segopt.errors import ExportError, UsageError
+from segopt.model.card import MODES, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from segopt.results import Frame
+    from segopt.frame import Frame
     from segopt_export.exporter import Exported
-    from segopt_export.networks import Branch
+    from segopt_export.networks.table import Branch
 
 _SCENE_SEED = 100_000
 """Scenes from here on are those that the demo networks were trained on."""
@@ -88,13 +88,13 @@ def export(
 ) -> None:
     """Export a torchvision network to one ONNX file, checked against PyTorch."""
     need_export_packages()
+    from segopt.builder.options import BuildOptions
     from segopt.tensorrt.flavour import builder_here
-    from segopt.tensorrt.options import BuildOptions
-    from segopt_export.exporter import DEMO_CANVAS, ExportRequest
     from segopt_export.exporter import export as export_request
-    from segopt_export.maskrcnn import DetectionLimits, Target
-    from segopt_export.precision import Precision
-    from segopt_export.weights import WeightsRequest
+    from segopt_export.precision.fitting import Precision
+    from segopt_export.request import DEMO_CANVAS, ExportRequest
+    from segopt_export.static.limits import DetectionLimits, Target
+    from segopt_export.weights.loading import WeightsRequest
 
     checked_mode = cast("Mode", _one_of("mode", mode, MODES))
     builder = None if no_build else builder_here()
@@ -196,7 +196,7 @@ def _by_branch(
 
 def _one_for_both(shared: dict[str, Any], own: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Options of a panoptic export of one network."""
-    from segopt_export.networks import NETWORKS
+    from segopt_export.networks.table import NETWORKS
 
     known = NETWORKS.get(shared["network"])
     if known is not None and known.branch != "panoptic":
@@ -232,7 +232,7 @@ def _report(made: Exported, seconds: float) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from segopt.contract import input_specs, output_specs
+    from segopt.model.tensors import input_specs, output_specs
 
     console = Console(highlight=False, soft_wrap=True)
     size = made.path.stat().st_size / 1e6

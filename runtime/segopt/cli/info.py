@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segopt.cli.build import describe_plan
-from segopt.contract import MEANINGS, input_specs, output_specs
+from segopt.model.tensors import MEANINGS, input_specs, output_specs
 
 if TYPE_CHECKING:
-    from segopt.card import Card, Category
+    from segopt.model.card import Card
+    from segopt.model.categories import Category
 
 _MAX_NAMES = 12
 
@@ -22,8 +23,8 @@ def info(
     json: Annotated[bool, typer.Option("--json", help="Print the card's JSON in place of a table.")] = False,
 ) -> None:
     """Show what a model file says of itself: networks, weights, canvas, classes, thresholds, versions."""
-    from segopt.onnx_metadata import read_card
-    from segopt.tensorrt import sidecar
+    from segopt.model import sidecar
+    from segopt.model.reading import read_card
 
     beside = sidecar.read(file) if file.suffix == ".plan" else None
     card = beside.card if beside else read_card(file)

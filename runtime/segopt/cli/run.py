@@ -18,8 +18,8 @@ import typer
 from segopt.errors import UsageError
 
 if TYPE_CHECKING:
-    from segopt.pipeline import RunStats
-    from segopt.sinks import Sink
+    from segopt.pipeline.run import RunStats
+    from segopt.sinks.base import Sink
     from segopt.sources import Source
 
 _SIGTERM_STATUS = 128 + 15
@@ -106,8 +106,8 @@ def run(
     # Before NumPy is imported. Nothing here multiplies matrices, and each of OpenBLAS's threads would take a core
     # for 0.1 s to wait for one.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from segopt.screen import Screen
-    from segopt.sinks import make_sinks, parse_saves
+    from segopt.sinks.making import make_sinks, parse_saves
+    from segopt.sinks.window import Screen
 
     saves = parse_saves(save)
     if not saves and not show:
@@ -156,7 +156,7 @@ def _batch(asked: int | None, engine: int) -> int:
 
 def _drive(source: Source, segmenter: Any, sinks: Sequence[Sink], batch: int, screen: Any) -> int:
     """Run the pipeline, say what came of it, and give the exit status."""
-    from segopt.pipeline import run_pipeline
+    from segopt.pipeline.run import run_pipeline
 
     with _sigterm_as_interrupt() as terminated:
         try:
@@ -238,7 +238,7 @@ _STAGES = {"decode": "read, decode, letterbox", "infer": "network", "finish": "m
 
 def _say_stages(stats: RunStats) -> None:
     """A line for each stage, which work at the same time: share of the run, and who held the others back."""
-    from segopt.stage_time import slowest
+    from segopt.pipeline.clock import slowest
 
     for name, stage in stats.stages.items():
         share = stage.busy / stats.seconds if stats.seconds else 0.0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from segopt.tensorrt.progress import Display
+    from segopt.builder.progress import Display
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def step(text: str) -> Iterator[None]:
 @contextmanager
 def phases(text: str) -> Iterator[Display]:
     """As :func:`step`, for a build: what is given shows its phases as bars."""
-    from segopt.tensorrt.progress import PhaseBars
+    from segopt.builder.progress import PhaseBars
 
     console = _console()
     began = time.perf_counter()

@@ -6,7 +6,7 @@ chooses. Importing this package does not need ``cuda-bindings``; using it does.
 """
 
 from segopt.cuda.calls import CudaError, CudaMemoryError, call
-from segopt.cuda.device import Gpu, device_memory, require_gpu
+from segopt.cuda.device import device_memory, require_gpu
 from segopt.cuda.graph import Graph, capture
 from segopt.cuda.memory import DeviceArray, PinnedArray
 from segopt.cuda.stream import Event, Stream
@@ -16,7 +16,6 @@ __all__ = [
     "CudaMemoryError",
     "DeviceArray",
     "Event",
-    "Gpu",
     "Graph",
     "PinnedArray",
     "Stream",

@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from segopt.cuda.calls import CudaError, call
+from segopt.driver import Gpu, cuda_version_text
 from segopt.errors import EngineError
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """CUDA's device 0."""
-
-    name: str
-    """Such as ``Orin`` or ``NVIDIA GeForce RTX 4090``."""
-    compute_capability: str
-    """Such as ``8.7``."""
-    memory: int
-    """Bytes."""
 
 
 def require_gpu() -> Gpu:
@@ -54,8 +41,9 @@ def _what_is_missing(error: CudaError) -> str:
             )
         bindings = call("cudaRuntimeGetVersion")
         return (
-            f"the NVIDIA driver is too old: it knows CUDA {_version(driver)}, and cuda-bindings is for "
-            f"{_version(bindings)}; update the driver, or `pip install 'cuda-bindings=={driver // 1000}.*'`"
+            f"the NVIDIA driver is too old: it knows CUDA {cuda_version_text(driver)}, and cuda-bindings is "
+            f"for {cuda_version_text(bindings)}; update the driver, or "
+            f"`pip install 'cuda-bindings=={driver // 1000}.*'`"
         )
     if error.code == "cudaErrorNoDevice":
         return (
@@ -63,8 +51,3 @@ def _what_is_missing(error: CudaError) -> str:
             "(in a container: `--gpus all`, on Jetson `--runtime nvidia`)"
         )
     return f"the GPU cannot be used: {error}; `segopt doctor` says what this machine has"
-
-
-def _version(number: int) -> str:
-    """``13.2`` from CUDA's 13020."""
-    return f"{number // 1000}.{number % 1000 // 10}"

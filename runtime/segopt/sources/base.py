@@ -10,7 +10,7 @@ from fractions import Fraction
 from types import TracebackType
 from typing import Literal
 
-from segopt.results import Frame
+from segopt.frame import Frame
 
 Kind = Literal["pictures", "video"]
 

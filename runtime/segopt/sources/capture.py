@@ -11,7 +11,7 @@ from typing import cast
 import cv2
 
 from segopt.errors import SourceBrokenError, SourceError
-from segopt.results import Frame
+from segopt.frame import Frame
 from segopt.sources.base import Source, SourceFrame, frames_to_expect
 
 _TICK = Fraction(1, 1000)

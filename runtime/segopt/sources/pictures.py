@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from segopt.errors import SourceBrokenError, SourceError
-from segopt.results import Frame
+from segopt.frame import Frame
 from segopt.sources.base import Source, SourceFrame, frames_to_expect
 
 # fmt: off

@@ -17,7 +17,7 @@ from av.error import FFmpegError
 from av.error import TimeoutError as AvTimeoutError
 
 from segopt.errors import SourceBrokenError, SourceError
-from segopt.results import Frame
+from segopt.frame import Frame
 from segopt.sources.base import Source, SourceFrame, frames_to_expect
 
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}

@@ -12,18 +12,17 @@ import importlib
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
+from segopt.driver import find_gpu
 from segopt.errors import EngineError, UsageError
+from segopt.model.sidecar import FLAVOURS, FlavourName
 
 if TYPE_CHECKING:
     # One API in both modules, so the installed one lends its signatures to the type checker.
     import tensorrt_rtx as trt
 
     from segopt.tensorrt.module import TensorRT
-
-FlavourName = Literal["tensorrt", "tensorrt-rtx"]
-FLAVOURS: tuple[FlavourName, ...] = get_args(FlavourName)
 
 
 @dataclass(frozen=True)
@@ -169,8 +168,6 @@ def find_flavour(name: str | None = None) -> Flavour:
 
 def builder_here() -> FlavourName | None:
     """The flavour that :func:`find_flavour` takes to build on this machine, or None; none of them is imported."""
-    from segopt.tensorrt.gpu import find_gpu
-
     for name in installed_flavours():
         if not TRAITS[name].needs_gpu_to_build or find_gpu() is not None:
             return name

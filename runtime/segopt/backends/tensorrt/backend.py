@@ -12,9 +12,9 @@ from segopt.backends.base import Tensors, check_inputs
 from segopt.backends.tensorrt.contexts import contexts_of
 from segopt.backends.tensorrt.lane import Graphs, Lane
 from segopt.backends.tensorrt.plan import open_plan
-from segopt.contract import TensorSpec
 from segopt.cuda import CudaError, CudaMemoryError
 from segopt.errors import EngineError
+from segopt.model.tensors import TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np

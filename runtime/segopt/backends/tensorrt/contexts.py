@@ -6,10 +6,10 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from segopt.atomic import write_bytes
 from segopt.backends.tensorrt.plan import OpenPlan
 from segopt.cuda import Stream, device_memory
 from segopt.errors import EngineError, SinkError
+from segopt.files.atomic import write_bytes
 
 if TYPE_CHECKING:
     import tensorrt_rtx as trt

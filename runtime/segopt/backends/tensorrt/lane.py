@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 from segopt.backends.base import Tensors
 from segopt.backends.tensorrt.contexts import Contexts
 from segopt.backends.tensorrt.plan import OpenPlan
-from segopt.contract import TensorSpec
 from segopt.cuda import CudaError, DeviceArray, Event, Graph, PinnedArray, Stream, capture
 from segopt.errors import EngineError
+from segopt.model.tensors import TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segopt.contract import TensorSpec
-from segopt.cuda import Gpu, require_gpu
+from segopt.cuda import require_gpu
+from segopt.driver import Gpu
 from segopt.errors import EngineError
+from segopt.model.sidecar import PlanRecord, read_plan
+from segopt.model.tensors import TensorSpec
 from segopt.tensorrt.flavour import Flavour, find_flavour
 from segopt.tensorrt.messages import MessageLog, mend_for, message_log, one_line
-from segopt.tensorrt.sidecar import PlanRecord, read_plan
+from segopt.version import version_numbers
 
 if TYPE_CHECKING:
     import tensorrt_rtx as trt
@@ -120,12 +122,8 @@ def _check_machine(record: PlanRecord, flavour: Flavour, gpu: Gpu, path: Path) -
 
 def _loads(record: PlanRecord, flavour: Flavour) -> bool:
     """A plan is for one version of TensorRT; a version-compatible one for later ones, too."""
-    built, here = _numbers(record.version), _numbers(flavour.version)
+    built, here = version_numbers(record.version), version_numbers(flavour.version)
     return here >= built if record.version_compatible else here == built
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
 def _specs(engine: trt.ICudaEngine, mode: trt.TensorIOMode, path: Path) -> dict[str, TensorSpec]:

@@ -1,0 +1,1 @@
+"""The PyTorch networks that engines are measured against."""

@@ -1,0 +1,1 @@
+"""What reports are made of: the machine, spreads, tables, progress."""

@@ -1,0 +1,92 @@
+"""The card of an export: what the file says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx
+import torch
+import torchvision
+
+from segopt.errors import ExportError
+from segopt.model.card import IMAGENET_MEAN, IMAGENET_STD, Card, Mode, PasteRule
+from segopt.model.categories import Category
+from segopt.version import __version__
+from segopt_export.classes import ClassEntry, categories_of, panoptic_categories
+from segopt_export.networks.families import TORCHVISION, rules_of
+from segopt_export.networks.table import Branch
+from segopt_export.request import ExportRequest
+from segopt_export.weights.loading import Trained
+
+
+def make_card(
+    request: ExportRequest, canvas: tuple[int, int], trained: Mapping[Branch, Trained]
+) -> tuple[Card, list[str]]:
+    """The card of an export, and what to tell the user about its classes."""
+    classes: dict[Branch, list[ClassEntry]] = {branch: network.classes for branch, network in trained.items()}
+    semantic = trained.get("semantic")
+    if (whole := trained.get("panoptic")) is not None:
+        semantic = whole
+        classes = {"semantic": whole.semantic_classes, "instance": whole.classes}
+    categories: dict[Mode, tuple[Category, ...]] = {
+        branch: categories_of(entries, branch) for branch, entries in classes.items()
+    }
+    notes = [
+        f"{network.network.name} has RANDOM weights: for tests and latency, its answers mean nothing"
+        for network in trained.values()
+        if network.origin.is_random
+    ]
+    zoo_files = {network.origin.name: network.network.zoo_file for network in trained.values()}
+    notes += [zoo_file.note for name, zoo_file in zoo_files.items() if zoo_file and zoo_file.name == name]
+    stuff: dict[int, int] = {}
+    if request.mode == "panoptic":
+        assert semantic is not None
+        if not semantic.named:
+            option = "--semantic-classes" if whole is None else "--classes"
+            raise ExportError(
+                f"{semantic.origin.name}: panoptic needs to know which semantic classes are stuff; "
+                f"name them with {option} FILE.json"
+            )
+        categories["panoptic"], stuff = panoptic_categories(
+            classes["semantic"], categories["instance"], semantic.origin.name
+        )
+        notes.append(_note_on_stuff(categories["panoptic"], stuff, semantic))
+    card = Card(
+        mode=request.mode,
+        networks={branch: network.network.name for branch, network in trained.items()},
+        canvas=canvas,
+        batch=request.batch,
+        precision=request.precision,
+        target=request.target,
+        categories=categories,
+        weights={branch: network.origin for branch, network in trained.items()},
+        stuff_classes=stuff,
+        max_detections=request.limits.max_detections if "instance" in classes else 0,
+        mask_paste=_mask_paste(trained),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        versions={
+            "segopt": __version__,
+            "torch": str(torch.__version__),
+            "torchvision": str(torchvision.__version__),
+            "onnx": onnx.__version__,
+        },
+    )
+    return card, notes
+
+
+def _mask_paste(trained: Mapping[Branch, Trained]) -> PasteRule:
+    """The rule of the network that gives the masks."""
+    detector = trained.get("panoptic") or trained.get("instance")
+    return TORCHVISION.mask_paste if detector is None else rules_of(detector.model).mask_paste
+
+
+def _note_on_stuff(categories: tuple[Category, ...], stuff: Mapping[int, int], semantic: Trained) -> str:
+    if not stuff:
+        return (
+            f"{semantic.network.name} with {semantic.origin.name} weights knows no stuff (sky, road, ...): the "
+            "panoptic map will hold things alone; give a semantic network that was trained on stuff"
+        )
+    names = [category.name for category in categories if category.id in stuff.values()]
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return f"{len(names)} semantic classes are stuff: {shown}"

@@ -1,0 +1,1 @@
+"""From a static module to a checked ONNX file."""

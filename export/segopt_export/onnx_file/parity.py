@@ -1,0 +1,209 @@
+"""Parity: does the ONNX file, in ONNX Runtime, say what the PyTorch module says?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segopt.backends.onnxruntime import OnnxRuntimeBackend
+from segopt.errors import ExportError
+from segopt_export.static.graph import SegmentationGraph
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far two sets of outputs may differ and still be the same answer."""
+
+    pixels: float
+    """Least share of pixels with equal class."""
+    twins: float
+    """Least share of detections with a twin in the other answer."""
+    box_iou: float
+    """Least IoU of twins."""
+    score: float
+    """Largest difference of their scores."""
+    lowest_score: float
+    """Detections below it need no twin."""
+    strays: int
+    """So many may always go without a twin, however few detections there are."""
+    mend: str
+    """What to do where the answers differ by more."""
+
+
+SINGLE = Bounds(
+    # Sums in another order move numbers by a few millionths, which flips a pixel or swaps two detections where two
+    # classes or scores are as close as that.
+    pixels=0.999,
+    twins=0.97,
+    box_iou=0.98,
+    score=1e-2,
+    lowest_score=0.0,
+    strays=0,
+    mend="update onnxruntime and torch, or report this with the output of `segopt doctor`",
+)
+HALF = Bounds(
+    # Half rounds each number to 11 bits, which reorders weak detections, of which suppression then keeps others.
+    pixels=0.995,
+    twins=0.97,
+    box_iou=0.98,
+    score=0.05,
+    lowest_score=0.3,
+    strays=1,
+    mend="half precision costs this network too much: export it with --precision fp32, or let "
+    "--calibration FOLDER look at pictures like yours",
+)
+
+
+EIGHT_BIT = Bounds(
+    # A byte has 256 steps for the range of a whole tensor: outlines and weak detections move.
+    pixels=0.95,
+    twins=0.8,
+    box_iou=0.7,
+    score=0.3,
+    lowest_score=0.5,
+    strays=1,
+    mend="INT8 costs this network too much on these pictures: give --calibration pictures more like the later "
+    "ones, or export with --precision fp16",
+)
+ANYTHING = Bounds(0.0, 0.0, 0.5, 1.0, 0.5, 0, mend="")
+"""For INT8 of random weights, which are far touchier than trained ones, and whose answers mean nothing."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the comparison."""
+
+    name: str
+    text: str
+    good: bool
+
+
+def check_parity(graph: SegmentationGraph, file: Path, image: Tensor, bounds: Bounds = SINGLE) -> list[Figure]:
+    """Run a module and its ONNX file on the same picture.
+
+    Args:
+        graph: the module in single precision, whatever the file is in.
+        file: the ONNX file.
+        image: uint8 [N, H, W, 3], N a multiple of the graph's batch.
+        bounds: of the differences.
+
+    Returns:
+        The figures, all of them good.
+
+    Raises:
+        ExportError: a figure is not good.
+        EngineError: ONNX Runtime cannot load or run the file.
+    """
+    backend = OnnxRuntimeBackend(file, "cpu")
+    parts = torch.split(image, backend.inputs["image"].shape[0])
+    with torch.no_grad():
+        tensors = [graph(part) for part in parts]
+    expected = {
+        name: torch.cat(t).numpy() for name, t in zip(graph.output_names, zip(*tensors, strict=True), strict=True)
+    }
+    answers = [backend.infer({"image": part.numpy()}) for part in parts]
+    backend.close()
+    found = {name: np.concatenate([answer[name] for answer in answers]) for name in expected}
+    figures = compare(expected, found, bounds)
+    bad = [figure for figure in figures if not figure.good]
+    if bad:
+        raise ExportError(
+            "ONNX Runtime and PyTorch disagree on the exported graph: "
+            + "; ".join(f"{figure.name} {figure.text}" for figure in bad)
+            + f"; {bounds.mend}"
+        )
+    return figures
+
+
+def compare(expected: Arrays, found: Arrays, bounds: Bounds = SINGLE) -> list[Figure]:
+    """Figures for two sets of outputs of the contract, whichever of them there are."""
+    figures = []
+    if "semantic" in expected:
+        figures.append(_semantic(expected["semantic"], found["semantic"], bounds))
+    if "boxes" in expected:
+        figures += _instances(expected, found, bounds)
+    return figures
+
+
+def _semantic(expected: NDArray[np.generic], found: NDArray[np.generic], bounds: Bounds) -> Figure:
+    share = float((expected == found).mean())
+    return Figure("label map", f"{100 * share:.3f}% of pixels equal", share >= bounds.pixels)
+
+
+def _instances(expected: Arrays, found: Arrays, bounds: Bounds) -> list[Figure]:
+    wanted, twins = np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64)
+    errors = dict.fromkeys(("boxes", "scores", "masks"), 0.0)
+    for i in range(len(expected["scores"])):
+        sides = _used(expected, i), _used(found, i)
+        pairs = np.array(match(*sides, bounds), dtype=np.int64).reshape(-1, 2)
+        for k, (side, index) in enumerate(zip(sides, pairs.T, strict=True)):
+            strong = side["scores"].astype(np.float64) >= bounds.lowest_score
+            wanted[k] += np.count_nonzero(strong)
+            twins[k] += np.count_nonzero(strong[index])
+        for name in errors:
+            ours, theirs = (side[name][index] for side, index in zip(sides, pairs.T, strict=True))
+            errors[name] = max(errors[name], _largest_difference(ours, theirs))
+    worse = int((wanted - twins).argmax())
+    strays, total = int(wanted[worse] - twins[worse]), int(wanted[worse])
+    above = f" above {bounds.lowest_score:g}" if bounds.lowest_score else ""
+    figures = [
+        Figure(
+            "detections",
+            f"{total - strays} of {total}{above} the same",
+            strays <= max(bounds.strays, (1 - bounds.twins) * total),
+        )
+    ]
+    if twins.any():
+        text = (
+            f"boxes within {errors['boxes']:.2g} px, scores within {errors['scores']:.1g}, "
+            f"masks within {errors['masks']:.1g}"
+        )
+        figures.append(Figure("differences", text, True))
+    if not all(np.isfinite(found[name]).all() for name in errors):
+        figures.append(Figure("numbers", "not all of them finite", False))
+    same = bool((expected["converged"] == found["converged"]).all())
+    figures.append(Figure("suppression", "agrees" if same else "settles in one of the two alone", same))
+    return figures
+
+
+def match(ours: Arrays, theirs: Arrays, bounds: Bounds = SINGLE) -> list[tuple[int, int]]:
+    """Pairs of detections of the same label, score and box; each is taken once, the best score first."""
+    free = np.ones(len(theirs["scores"]), dtype=bool)
+    pairs = []
+    for a, (box, score, label) in enumerate(zip(ours["boxes"], ours["scores"], ours["labels"], strict=True)):
+        alike = (
+            free
+            & (theirs["labels"] == label)
+            & (np.abs(theirs["scores"].astype(np.float64) - score) <= bounds.score)
+            & (_iou(box, theirs["boxes"]) >= bounds.box_iou)
+        )
+        if alike.any():
+            b = int(alike.argmax())
+            free[b] = False
+            pairs.append((a, b))
+    return pairs
+
+
+def _largest_difference(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
+    return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max()) if len(a) else 0.0
+
+
+def _used(outputs: Arrays, i: int) -> dict[str, NDArray[np.generic]]:
+    used = outputs["scores"][i].astype(np.float64) >= 0
+    return {name: outputs[name][i][used] for name in ("boxes", "scores", "labels", "masks")}
+
+
+def _iou(box: NDArray[np.generic], boxes: NDArray[np.generic]) -> NDArray[np.float64]:
+    a, b = box.astype(np.float64), boxes.astype(np.float64)
+    size = np.clip(np.minimum(a[2:], b[:, 2:]) - np.maximum(a[:2], b[:, :2]), 0, None)
+    shared = size.prod(axis=1)
+    union = (a[2:] - a[:2]).prod() + (b[:, 2:] - b[:, :2]).prod(axis=1) - shared
+    return np.asarray(shared / np.maximum(union, 1e-12))

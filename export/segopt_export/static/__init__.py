@@ -1,0 +1,1 @@
+"""Networks as static graphs: no shape depends on the data."""

@@ -1,0 +1,18 @@
+"""What a static graph is made for, and the sizes that it fixes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Target = Literal["cpu", "tensorrt"]
+
+
+@dataclass(frozen=True)
+class DetectionLimits:
+    """Sizes that a static graph fixes."""
+
+    max_detections: int = 100
+    candidates: int = 2000
+    """(proposal, class) pairs that enter the last suppression; TensorRT's TopK takes at most 3840."""
+    suppression_steps: int = 20

@@ -1,0 +1,1 @@
+"""Weights of any origin, loaded whole or refused."""

@@ -1,0 +1,242 @@
+"""Weights for a network: torchvision's own, a fine-tuned file's, or random ones."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from segopt.errors import ExportError
+from segopt.model.card import WeightsOrigin
+from segopt_export.classes import (
+    DEMO_FOLDER,
+    ClassEntry,
+    ClassLists,
+    coco_class_lists,
+    default_class_lists,
+    numbered_classes,
+    read_classes,
+    read_panoptic_classes,
+)
+from segopt_export.networks.table import DEMO_NETWORKS, NETWORKS, Network
+from segopt_export.weights.checkpoint import read_state, sha256_of
+from segopt_export.weights.detectron2 import detectron2_model, is_detectron2
+from segopt_export.weights.download import default_url, download, mirrored
+from segopt_export.weights.random import enliven
+
+MAX_CLASSES = 256
+"""A label map is one byte a pixel."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with its weights."""
+
+    network: Network
+    model: nn.Module
+    classes: list[ClassEntry]
+    """By index, background first where there is one."""
+    semantic_classes: list[ClassEntry] = field(default_factory=list, kw_only=True)
+    """Panoptic networks: those of the semantic head, "things" first."""
+    named: bool
+    """Whether the classes' names are known."""
+    origin: WeightsOrigin
+
+
+@dataclass(frozen=True)
+class WeightsRequest:
+    """Which weights are wanted."""
+
+    spec: str = "default"
+    """``default``, ``demo``, ``random``, or a file."""
+    class_file: Path | None = None
+    frozen_norm_eps: float | None = None
+    """Epsilon of frozen batch norms; None takes what ``weights="DEFAULT"`` sets."""
+    seed: int = 0
+    """Of random weights."""
+
+
+def load_weights(network: Network, request: WeightsRequest) -> Trained:
+    """Build a network and give it weights.
+
+    Raises:
+        ExportError: the weights cannot be had, or do not fit the network.
+    """
+    if request.spec == "random":
+        return _random(network, request)
+    weights, zoo_file = network.default_weights, network.zoo_file
+    default = request.spec == "default"
+    classes: ClassLists | None = default_class_lists(network)
+    if default and zoo_file is not None:
+        path, name = download(mirrored(zoo_file.url), sha256=zoo_file.sha256 or ""), zoo_file.name
+    elif default and weights is not None:
+        path, name = download(default_url(weights)), weights.name
+    elif default or request.spec == "demo":
+        path, name = demo_file(network), "demo"
+    else:
+        path, classes = Path(request.spec), None
+        name = path.name
+    state = read_state(path)
+    if is_detectron2(state):
+        model, counts = detectron2_model(network, state, path)
+        _check_counts(counts, path)
+        classes = classes or _coco_classes(network, counts)
+    else:
+        model = _model_with(network, state, path, request.frozen_norm_eps)
+        counts = network.class_counts(state) or ()
+    if request.class_file:
+        classes = _read_classes(request.class_file, counts, network)
+    lists = classes or tuple(numbered_classes(count) for count in counts)
+    return _trained(network, model, lists, WeightsOrigin(name, sha256_of(path)), named=classes is not None)
+
+
+def _trained(
+    network: Network, model: nn.Module, lists: ClassLists, origin: WeightsOrigin, *, named: bool
+) -> Trained:
+    classes, *semantic = lists
+    return Trained(network, model, classes, named, origin, semantic_classes=semantic[0] if semantic else [])
+
+
+def _coco_classes(network: Network, counts: tuple[int, ...]) -> ClassLists | None:
+    """COCO's classes for a Detectron2 checkpoint that has as many."""
+    lists = coco_class_lists(network.branch)
+    return lists if tuple(len(names) for names in lists) == counts else None
+
+
+def _read_classes(path: Path, counts: tuple[int, ...], network: Network) -> ClassLists:
+    if network.branch == "panoptic":
+        return read_panoptic_classes(path, counts)
+    return (read_classes(path, counts[0], network.branch),)
+
+
+def demo_file(network: Network) -> Path:
+    """The weights of a demo network, which are part of the package.
+
+    Raises:
+        ExportError: this network has none.
+    """
+    demo = DEMO_NETWORKS[network.branch]
+    if network.name != demo:
+        raise ExportError(
+            f"demo weights are of {demo}, not of {network.name}; leave the network out, or give its weights as a "
+            "file"
+        )
+    return DEMO_FOLDER / f"{network.branch}.safetensors"
+
+
+def _random(network: Network, request: WeightsRequest) -> Trained:
+    lists = default_class_lists(network)
+    if request.class_file:
+        raise ExportError(f"{request.class_file}: class names have no meaning for random weights; leave them out")
+    model = network.build(*(len(names) for names in lists))
+    enliven(model, seed=request.seed)
+    origin = WeightsOrigin(f"random (seed {request.seed})", _sha256_of_state(model.state_dict()))
+    return _trained(network, model, lists, origin, named=True)
+
+
+def _check_counts(counts: Sequence[int], path: Path) -> None:
+    for count in counts:
+        if not 2 <= count <= MAX_CLASSES:
+            raise ExportError(f"{path}: has {count} classes, and segopt takes 2 to {MAX_CLASSES}")
+
+
+def _model_with(network: Network, state: dict[str, Tensor], path: Path, frozen_eps: float | None) -> nn.Module:
+    counts = network.class_counts(state)
+    if counts is None:
+        raise ExportError(f"{path}: {_misfit(network, state)}")
+    _check_counts(counts, path)
+    auxiliary = network.auxiliary is not None and any(name.startswith(network.auxiliary) for name in state)
+    model = network.build(*counts, auxiliary=auxiliary)
+    if _differences(model, state):
+        raise ExportError(f"{path}: {_misfit(network, state)}")
+    model.load_state_dict(current_names(model, state), strict=False)
+    if auxiliary:
+        # It is there for training alone.
+        model.register_module("aux_classifier", None)
+    if network.frozen_norm_eps is not None and not any(name.endswith(_COUNTER) for name in state):
+        _set_norm_eps(model, network.frozen_norm_eps if frozen_eps is None else frozen_eps)
+    return model.eval()
+
+
+# Batch norms that were frozen in training have no counter of batches; the network is built with ordinary ones,
+# which compute the same in eval mode.
+_COUNTER = "num_batches_tracked"
+
+
+def _set_norm_eps(model: nn.Module, eps: float) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = eps
+
+
+def current_names(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under the names that a network has today.
+
+    A module renames what an earlier version of itself saved while it loads it: torchvision's feature pyramid, RPN
+    head and mask head had other names up to version 0.12, and its published Mask R-CNN is of that time. So their
+    own loading is run, into a copy of the network that has no memory, and what it made of the names is kept.
+    """
+    shapes = deepcopy(model).to("meta")
+    renamed = OrderedDict(state)
+    with warnings.catch_warnings():
+        # Loading into tensors without memory does nothing, and PyTorch says so for each of them.
+        warnings.simplefilter("ignore", UserWarning)
+        for name, module in shapes.named_modules():
+            prefix = f"{name}." if name else ""
+            module._load_from_state_dict(renamed, prefix, {}, True, [], [], [])
+    return dict(renamed)
+
+
+def _differences(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
+    """One phrase for each tensor that is missing, left over or of another shape."""
+    wanted = {name: t for name, t in model.state_dict().items() if not name.endswith(_COUNTER)}
+    given = {name: t for name, t in current_names(model, state).items() if not name.endswith(_COUNTER)}
+    return [
+        *(f"{name} is missing" for name in wanted if name not in given),
+        *(f"{name} is not of this network" for name in given if name not in wanted),
+        *(
+            f"{name} is {list(given[name].shape)}, not {list(tensor.shape)}"
+            for name, tensor in wanted.items()
+            if name in given and given[name].shape != tensor.shape
+        ),
+    ]
+
+
+def _misfit(network: Network, state: dict[str, Tensor]) -> str:
+    for other in NETWORKS.values():
+        if other is not network and _fits(other, state):
+            return f"these are weights of {other.name}, not of {network.name}"
+    some = (2, 2) if network.branch == "panoptic" else (2,)
+    differences = _differences(_on_meta(lambda: network.build(*(network.class_counts(state) or some))), state)
+    shown = "; ".join(differences[:3])
+    more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
+    return f"these weights do not fit {network.name}: {shown}{more}"
+
+
+def _fits(network: Network, state: dict[str, Tensor]) -> bool:
+    counts = network.class_counts(state)
+    if not counts or not all(counts):
+        return False
+    auxiliary = network.auxiliary is not None and any(name.startswith(network.auxiliary) for name in state)
+    return not _differences(_on_meta(lambda: network.build(*counts, auxiliary=auxiliary)), state)
+
+
+def _on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a network's shapes without its memory."""
+    with torch.device("meta"):
+        return build()
+
+
+def _sha256_of_state(state: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()

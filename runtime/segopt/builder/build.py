@@ -1,0 +1,216 @@
+"""From an ONNX file to a plan and its sidecar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segopt.builder import precision, timing_cache
+from segopt.builder.network import ParsedNetwork, parse, tensor_specs
+from segopt.builder.options import BuildOptions
+from segopt.builder.progress import Cancel, Display, NoDisplay, progress_monitor
+from segopt.builder.trial import try_run
+from segopt.driver import Gpu, find_gpu, why_no_gpu
+from segopt.errors import EngineError, SinkError, UsageError
+from segopt.files.atomic import check_writable
+from segopt.model import sidecar
+from segopt.model.card import Card
+from segopt.model.reading import read_card
+from segopt.model.sidecar import PlanRecord, Sidecar
+from segopt.model.tensors import check_tensors
+from segopt.tensorrt.flavour import Flavour, find_flavour
+from segopt.tensorrt.messages import mend_for, message_log
+from segopt.version import __version__
+
+if TYPE_CHECKING:
+    import tensorrt_rtx
+
+
+_MADE_FOR_CPU = (
+    "this file was made fast for the CPU; `segopt export --target tensorrt` makes one that is meant for a GPU and "
+    "builds sooner"
+)
+
+
+@dataclass(frozen=True)
+class Built:
+    """What was made."""
+
+    path: Path
+    sidecar: Sidecar
+    size: int
+    """Of the plan, in bytes."""
+    runs_here: bool
+    """This machine has a GPU that it was built for."""
+    notes: list[str]
+    """What a user should know."""
+
+
+Step = Callable[[str], AbstractContextManager[object]]
+"""Called with a step's description; entered while the step runs."""
+Phases = Callable[[str], AbstractContextManager[Display]]
+"""As :data:`Step`, for the build itself: it gives what shows TensorRT's phases."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One build: of what, with what, and what to tell of it."""
+
+    model: Path
+    card: Card
+    flavour: Flavour
+    gpu: Gpu | None
+    options: BuildOptions
+    notes: list[str]
+
+
+def build(
+    model: Path,
+    options: BuildOptions | None = None,
+    *,
+    step: Step = lambda _: nullcontext(),
+    phases: Phases = lambda _: nullcontext(NoDisplay()),
+) -> Built:
+    """Build a plan from a model that ``segopt export`` made, always strongly typed.
+
+    Nothing appears under the output's name before the build has succeeded and its precision was found to be the
+    card's.
+
+    Args:
+        model: the ONNX file.
+        options: what differs from the defaults.
+        step: shows the steps before the build.
+        phases: shows the build.
+
+    Raises:
+        CardError: the file is missing, broken, or not one of segopt's.
+        UsageError: options that the flavour does not have, or an output that is no ``.plan``.
+        EngineError: no usable TensorRT or GPU; a model that does not run, parse or build; a precision that is not
+            the promised one.
+        SinkError: the plan cannot be written.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    options = options or BuildOptions()
+    if model.suffix == ".plan":
+        raise UsageError(f"{model}: is a plan; give the ONNX file to build one from")
+    card = read_card(model)
+    path = _output(model, options)
+    flavour = find_flavour(options.runtime)
+    job = _Job(model, card, flavour, _gpu(flavour), options, options.check(flavour))
+    check_writable(path)
+    if card.target == "cpu" and card.mode != "semantic":
+        job.notes.append(_MADE_FOR_CPU)
+
+    with step("check: ONNX Runtime on a made picture"):
+        job.notes.extend(try_run(model, card))
+    with step(f"network: ONNX to {flavour}"):
+        parsed = parse(flavour, model)
+        check_tensors(card, tensor_specs(flavour.module, parsed.network), model)
+        layers = precision.compute_layers(flavour.module, parsed.network)
+        precision.check_network(card, layers, model)
+    with phases(f"plan: {flavour}") as display:
+        data = _build(job, parsed, display)
+    record = _record(job, data, precision.share(layers))
+    runs_here = job.gpu is not None and record.runs_on(job.gpu.compute_capability)
+    if runs_here:
+        with step("check: precision of the plan's layers"):
+            job.notes.extend(_check_engine(job, data, layers))
+    made = Sidecar(card, record)
+    sidecar.write(path, data, made)
+    return Built(path, made, data.nbytes, runs_here, job.notes)
+
+
+def _output(model: Path, options: BuildOptions) -> Path:
+    path = options.output or model.with_suffix(".plan")
+    if path.suffix != ".plan":
+        raise UsageError(f"--output {path}: the name of a plan ends in .plan, by which `segopt run` knows it")
+    return path
+
+
+def _gpu(flavour: Flavour) -> Gpu | None:
+    gpu = find_gpu()
+    if gpu is None and flavour.traits.needs_gpu_to_build:
+        raise EngineError(
+            f"no GPU to build for ({why_no_gpu()}), and {flavour} times its kernels on the one that the plan is "
+            "for; run this on that machine, or build for RTX GPUs with --runtime tensorrt-rtx"
+        )
+    return gpu
+
+
+def _build(job: _Job, parsed: ParsedNetwork, display: Display) -> tensorrt_rtx.IHostMemory:
+    trt, options = job.flavour.module, job.options
+    config = parsed.builder.create_builder_config()
+    options.apply(job.flavour, config)
+    # Without it the inspector knows the layers' names and not their types.
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    cache = _timing_cache(job)
+    if cache is not None:
+        timing_cache.attach(config, cache)
+    cancel = Cancel()
+    config.progress_monitor = progress_monitor(trt, display, cancel)
+    parsed.log.clear()
+    with cancel.on_interrupt():
+        data = parsed.builder.build_serialized_network(parsed.network, config)
+    if data is None:
+        reason = parsed.log.reason()
+        mend = mend_for(reason, "export the model again with this segopt, or update TensorRT")
+        raise EngineError(f"{job.model}: {job.flavour} cannot build it: {reason}; {mend}")
+    if cache is not None:
+        try:
+            timing_cache.save(config, cache)
+        except SinkError as error:
+            job.notes.append(f"the timing cache was not kept: {error}")
+    return data
+
+
+def _timing_cache(job: _Job) -> Path | None:
+    folder = job.options.timing_cache
+    if folder is None or job.gpu is None or "--timing-cache" in job.flavour.traits.ignored:
+        return None
+    return timing_cache.cache_path(folder, job.flavour, job.gpu)
+
+
+def _record(job: _Job, data: tensorrt_rtx.IHostMemory, half_share: float) -> PlanRecord:
+    options = job.options
+    gpu = job.gpu if job.flavour.traits.needs_gpu_to_build else None
+    usual = job.flavour.traits.usual_capabilities
+    return PlanRecord(
+        sha256=sidecar.sha256_of(data),
+        runtime=job.flavour.name,
+        version=job.flavour.version,
+        gpu=gpu.name if gpu else "",
+        compute_capabilities=(gpu.compute_capability,) if gpu else options.compute_capabilities or usual,
+        hardware_compatible=options.hardware_compatible,
+        version_compatible=options.version_compatible,
+        half_share=half_share,
+        segopt=__version__,
+        model=job.model.name,
+        options=options.arguments(),
+    )
+
+
+def _check_engine(job: _Job, data: tensorrt_rtx.IHostMemory, layers: dict[str, bool]) -> list[str]:
+    """Load the plan on the GPU and compare its layers' precision with the network's; notes for the user."""
+    trt = job.flavour.module
+    log, logger = message_log(job.flavour)
+    log.clear()
+    runtime = trt.Runtime(logger)
+    runtime.engine_host_code_allowed = job.options.version_compatible
+    engine = runtime.deserialize_cuda_engine(data)
+    if engine is None:
+        reason = log.reason()
+        problem = f"{reason}; {mend_for(reason, '`segopt doctor` shows what this machine has')}"
+        if job.flavour.traits.needs_gpu_to_build:
+            raise EngineError(f"{job.model}: the plan was built and does not load here: {problem}")
+        return [f"the plan does not load here, so its layers were counted before the build alone: {problem}"]
+    inspection = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    built = precision.compute_layers_in_engine(inspection, layers)
+    precision.check_engine(built, layers, job.model)
+    if not built:
+        return [
+            f"{job.flavour} tells nothing of the plan's layers, so their precision was checked before the build"
+        ]
+    return []

@@ -1,0 +1,95 @@
+"""From an ONNX file to a strongly typed TensorRT network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from segopt.errors import EngineError
+from segopt.model.tensors import TensorSpec
+from segopt.tensorrt.flavour import Flavour
+from segopt.tensorrt.messages import MessageLog, mend_for, message_log, one_line
+
+if TYPE_CHECKING:
+    import tensorrt_rtx
+
+    from segopt.tensorrt.module import TensorRT
+
+_DATA_DEPENDENT = frozenset(
+    {"NonZero", "NonMaxSuppression", "RoiAlign", "Loop", "If", "Scan", "Unique", "Compress"}
+)
+
+
+@dataclass(frozen=True)
+class ParsedNetwork:
+    """A network, ready to be built, and what must live as long as it does."""
+
+    builder: tensorrt_rtx.Builder
+    network: tensorrt_rtx.INetworkDefinition
+    parser: tensorrt_rtx.OnnxParser
+    """Owns the weights."""
+    log: MessageLog
+
+
+def create_builder(flavour: Flavour) -> tensorrt_rtx.Builder:
+    """A builder.
+
+    Raises:
+        EngineError: TensorRT cannot start: no GPU where it needs one, a driver that is too old.
+    """
+    log, logger = message_log(flavour)
+    log.clear()
+    try:
+        return flavour.module.Builder(logger)
+    except (TypeError, RuntimeError) as error:  # pybind11's answer to a null pointer is a TypeError.
+        reason = log.reason() if log.errors else one_line(str(error))
+        mend = mend_for(reason, "`segopt doctor` shows what this machine has")
+        raise EngineError(f"{flavour} does not start: {reason}; {mend}") from None
+
+
+def parse(flavour: Flavour, model: Path) -> ParsedNetwork:
+    """Read an ONNX file into a strongly typed network.
+
+    Raises:
+        EngineError: TensorRT does not start, or does not take the file; the message names node and operator.
+    """
+    builder = create_builder(flavour)
+    log, logger = message_log(flavour)
+    network = builder.create_network(flavour.creation_flags())
+    parser = flavour.module.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(model)):
+        raise EngineError(f"{model}: {_parser_error(flavour, parser, log)}")
+    return ParsedNetwork(builder, network, parser, log)
+
+
+def tensor_specs(trt: TensorRT, network: tensorrt_rtx.INetworkDefinition) -> dict[str, TensorSpec]:
+    """Inputs and outputs of a network, by name."""
+    dtypes = {
+        trt.DataType.UINT8: np.uint8,
+        trt.DataType.BOOL: np.bool_,
+        trt.DataType.INT8: np.int8,
+        trt.DataType.INT32: np.int32,
+        trt.DataType.INT64: np.int64,
+        trt.DataType.HALF: np.float16,
+        trt.DataType.FLOAT: np.float32,
+    }
+    tensors = [network.get_input(i) for i in range(network.num_inputs)]
+    tensors += [network.get_output(i) for i in range(network.num_outputs)]
+    return {tensor.name: TensorSpec(np.dtype(dtypes[tensor.dtype]), tuple(tensor.shape)) for tensor in tensors}
+
+
+def _parser_error(flavour: Flavour, parser: tensorrt_rtx.OnnxParser, log: MessageLog) -> str:
+    if parser.num_errors == 0:
+        reason = log.reason()
+        return f"{flavour} cannot read it: {reason}; {mend_for(reason, 'export it again')}"
+    error = parser.get_error(0)
+    operator, name, reason = error.node_operator(), error.node_name(), one_line(error.desc())
+    if not operator:
+        return f"{flavour} cannot read it: {reason}; export it again"
+    mend = "export the model again with this segopt, or update TensorRT"
+    if operator in _DATA_DEPENDENT:
+        mend = "its shapes depend on the data; `segopt export` makes graphs without such operators"
+    return f"{flavour} does not take node {name or '(unnamed)'} ({operator}): {reason}; {mend_for(reason, mend)}"

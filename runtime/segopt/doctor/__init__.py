@@ -1,0 +1,1 @@
+"""What this machine has of all that segopt can use, and what each missing thing would take."""

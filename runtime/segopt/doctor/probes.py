@@ -1,0 +1,140 @@
+"""Looks into one package or driver; ``segopt.doctor.examine`` runs each probe as a process of its own.
+
+A package whose native library is broken may raise, hang or kill the interpreter ("Illegal instruction" of a NumPy
+built for another CPU), and a doctor must outlive that. So this file is also a script, ``python probes.py NAME``,
+that prints one JSON object; it imports only the package that it was asked for, and the look-up of the driver.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import io
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from segopt.driver import find_driver
+
+Facts = dict[str, Any]
+
+
+def numpy() -> Facts:
+    """Version."""
+    import numpy
+
+    return {"version": numpy.__version__}
+
+
+def opencv() -> Facts:
+    """Version, and the lines of its build that decide on windows and cameras."""
+    import cv2
+
+    lines = (line.strip().partition(":") for line in cv2.getBuildInformation().splitlines())
+    build = {key.strip(): value.strip() for key, _, value in lines if value.strip()}
+    return {
+        "version": cv2.__version__,
+        "gui": build.get("GUI", "NONE"),
+        "gstreamer": build.get("GStreamer", "NO"),
+        "ffmpeg": build.get("FFMPEG", "NO"),
+    }
+
+
+def pyav() -> Facts:
+    """Version, FFmpeg's libraries, and which H.264 encoders are compiled in."""
+    import av
+
+    encoders = []
+    for name in ("libx264", "h264_nvenc", "libopenh264"):
+        try:
+            av.Codec(name, "w")
+        except ValueError:  # av.codec.codec.UnknownCodecError is one.
+            continue
+        encoders.append(name)
+    avcodec = av.library_versions["libavcodec"]
+    return {"version": av.__version__, "encoders": encoders, "avcodec": ".".join(map(str, avcodec))}
+
+
+def onnxruntime() -> Facts:
+    """Version, execution providers that were compiled in, and why the CUDA one does not load."""
+    import onnxruntime
+
+    providers = list(onnxruntime.get_available_providers())
+    trouble = _cuda_provider_trouble(onnxruntime) if "CUDAExecutionProvider" in providers else ""
+    return {"version": onnxruntime.__version__, "providers": providers, "cuda_trouble": trouble}
+
+
+def _cuda_provider_trouble(onnxruntime: Any) -> str:
+    """What the dynamic linker says against ONNX Runtime's CUDA provider; empty where it loads."""
+    with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
+        onnxruntime.preload_dlls()
+    folder = Path(onnxruntime.__file__).parent / "capi"
+    try:
+        for library in ("libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so"):
+            ctypes.CDLL(str(folder / library))
+    except OSError as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
+def tensorrt(module: str = "tensorrt") -> Facts:
+    """Version of one flavour of TensorRT, and whether its builder is there."""
+    package = importlib.import_module(module)
+    return {"version": str(package.__version__), "builder": hasattr(package, "Builder")}
+
+
+def tensorrt_lean() -> Facts:
+    """As :func:`tensorrt`."""
+    return tensorrt("tensorrt_lean")
+
+
+def tensorrt_rtx() -> Facts:
+    """As :func:`tensorrt`."""
+    return tensorrt("tensorrt_rtx")
+
+
+def cuda_bindings() -> Facts:
+    """Version of cuda-bindings; its driver module must load."""
+    import cuda.bindings
+    from cuda.bindings import driver, runtime
+
+    version = getattr(cuda.bindings, "__version__", "")
+    return {"version": version, "cuda": getattr(driver, "CUDA_VERSION", getattr(runtime, "CUDART_VERSION", 0))}
+
+
+def gpu() -> Facts:
+    """What :func:`segopt.driver.find_driver` finds."""
+    return asdict(find_driver())
+
+
+PROBES: dict[str, Callable[[], Facts]] = {
+    "numpy": numpy,
+    "opencv": opencv,
+    "pyav": pyav,
+    "onnxruntime": onnxruntime,
+    "tensorrt": tensorrt,
+    "tensorrt_lean": tensorrt_lean,
+    "tensorrt_rtx": tensorrt_rtx,
+    "cuda_bindings": cuda_bindings,
+    "gpu": gpu,
+}
+
+
+def main(name: str) -> None:
+    """Print the facts of one probe, or ``{"broken": reason}``, as the last line of the output."""
+    try:
+        facts = PROBES[name]()
+    except BaseException as error:  # A module's import can raise anything, SystemExit included.
+        reason = next(iter(str(error).strip().splitlines()), "")
+        facts = {"broken": f"{type(error).__name__}: {reason}".rstrip(": ")}
+    print("\n" + json.dumps(facts), flush=True)
+
+
+if __name__ == "__main__":
+    # A script's own folder comes first on sys.path, where segopt's modules would pass for top-level ones.
+    sys.path.pop(0)
+    main(sys.argv[1])

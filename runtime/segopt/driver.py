@@ -1,0 +1,98 @@
+"""The NVIDIA driver and the GPUs that it knows, looked up through the driver alone: no package is needed."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from pathlib import Path
+
+_MAJOR, _MINOR = 75, 76  # cuda.h: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """An NVIDIA GPU."""
+
+    name: str
+    """As the driver has it: ``NVIDIA GeForce RTX 4090``, ``Orin``."""
+    compute_capability: str
+    """Such as ``8.9``."""
+    memory: int = 0
+    """Bytes."""
+
+
+@dataclass(frozen=True)
+class Driver:
+    """What the NVIDIA driver says."""
+
+    version: str
+    """Its own, such as ``580.95.05``; empty where it cannot be told."""
+    cuda: int = 0
+    """The CUDA that it knows, as CUDA counts: 13020 is 13.2; 0 where there is no driver."""
+    gpus: tuple[Gpu, ...] = ()
+    """Those that CUDA sees (``CUDA_VISIBLE_DEVICES`` counts), in its order."""
+    error: str = ""
+    """Why there is none; empty where all is well."""
+
+
+def find_driver() -> Driver:
+    """Ask ``libcuda.so.1``, which every NVIDIA driver installs."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return Driver(_driver_version(), error="libcuda.so.1 is not installed")
+    if code := cuda.cuInit(0):
+        return Driver(_driver_version(), error=f"cuInit says {_error(cuda, code)}")
+    number = ctypes.c_int()
+    cuda.cuDriverGetVersion(ctypes.byref(number))
+    version = number.value
+    cuda.cuDeviceGetCount(ctypes.byref(number))
+    return Driver(_driver_version(), version, tuple(_gpu(cuda, ordinal) for ordinal in range(number.value)))
+
+
+def find_gpu() -> Gpu | None:
+    """The first GPU that CUDA sees, or None."""
+    return next(iter(find_driver().gpus), None)
+
+
+def why_no_gpu() -> str:
+    """What the driver says where :func:`find_gpu` finds none."""
+    return find_driver().error or "the driver lists no GPU"
+
+
+def cuda_version_text(number: int) -> str:
+    """``13.2`` from CUDA's 13020."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _gpu(cuda: ctypes.CDLL, ordinal: int) -> Gpu:
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
+    cuda.cuDeviceGet(ctypes.byref(device), ordinal)
+    cuda.cuDeviceGetName(name, len(name), device)
+    cuda.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, device)
+    cuda.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device)
+    cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+    return Gpu(name.value.decode(), f"{major.value}.{minor.value}", memory.value)
+
+
+def _error(cuda: ctypes.CDLL, code: int) -> str:
+    text = ctypes.c_char_p()
+    cuda.cuGetErrorString(code, ctypes.byref(text))
+    return (text.value or b"an unknown error").decode()
+
+
+def _driver_version() -> str:
+    """From NVML, or from /proc where NVML is missing (Jetson); or empty."""
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+        text = ctypes.create_string_buffer(96)
+        if nvml.nvmlInit_v2() == 0 and nvml.nvmlSystemGetDriverVersion(text, len(text)) == 0:
+            return text.value.decode()
+    except (OSError, AttributeError):
+        pass
+    try:
+        words = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8").splitlines()[0].split()
+    except (OSError, IndexError):
+        return ""
+    return next((word for word in words if word[:1].isdigit() and "." in word), "")

@@ -1,0 +1,124 @@
+"""Files that appear whole or not at all.
+
+Everything is written to a temporary name in the target's own folder and renamed when it is complete, so that a
+reader never meets half a file. :class:`ReservedFile` is for files that grow for as long as a run lasts: it keeps
+room for their ending, so that a disk which fills up on the way still gets a valid file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segopt.errors import SinkError
+
+FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Disk full, quota used up, file size limit reached."""
+
+
+def sink_error(path: Path, error: OSError) -> SinkError:
+    """The one-line error for a file or folder that cannot be written."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in FULL_ERRNOS:
+        mend = "free some space or give another folder with --output"
+    else:
+        mend = "give a folder that you may write to with --output"
+    return SinkError(f"{path}: cannot be written ({reason}); {mend}")
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents; one that exists is fine.
+
+    Raises:
+        SinkError: it cannot be created, or a file stands in its place.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise sink_error(folder, error) from None
+
+
+def check_writable(path: Path) -> None:
+    """Find out before a long job whether a file can be written; nothing is left behind.
+
+    Raises:
+        SinkError: unwritable folder, or a folder stands in the file's place.
+    """
+    if path.is_dir():
+        raise SinkError(f"{path}: is a folder; give the name of a file with --output")
+    make_folder(path.parent)
+    temporary = temporary_name(path)
+    try:
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise sink_error(path, error) from None
+
+
+def temporary_name(path: Path) -> Path:
+    """A hidden name in the same folder, so that renaming it to ``path`` is atomic."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name to write to; rename it to ``path`` at the end, remove it on any exception.
+
+    Raises:
+        SinkError: in place of an OSError, from the body or from the renaming.
+    """
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise sink_error(path, error) from None
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole.
+
+    Raises:
+        SinkError: unwritable folder, full disk; nothing is left of the file, and an older one is untouched.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a JSON document whole; errors as :func:`write_bytes`."""
+    write_bytes(path, json.dumps(document, ensure_ascii=False).encode())
+
+
+def write_image(path: Path, image: NDArray[np.uint8]) -> None:
+    """Encode a picture by its name's ending and write it whole.
+
+    Args:
+        path: ``.jpg`` (quality 95) or ``.png``.
+        image: uint8, BGR [H, W, 3] or gray [H, W].
+
+    Raises:
+        SinkError: OpenCV cannot encode it; unwritable folder; full disk.
+    """
+    import cv2
+
+    try:
+        done, data = cv2.imencode(path.suffix, image)
+    except cv2.error:
+        done = False
+    if not done:
+        height, width = image.shape[:2]
+        raise SinkError(f"{path}: OpenCV cannot encode {width}x{height} pixels as {path.suffix or 'a picture'}")
+    write_bytes(path, data.tobytes())

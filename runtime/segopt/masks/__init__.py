@@ -1,0 +1,1 @@
+"""Masks onto a frame's pixels."""

@@ -1,0 +1,170 @@
+"""The card: everything that the runtime must know of a model file.
+
+It is JSON, kept in the ONNX file's metadata under :data:`METADATA_KEY`, so that nothing is guessed from file
+names. ``segopt info FILE`` prints it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from segopt.errors import CardError
+from segopt.model.categories import Category
+from segopt.model.fields import flag, fraction, one_of, rgb_fractions, text, texts, texts_by_name, whole
+
+SCHEMA = 1
+METADATA_KEY = "segopt.card"
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""RGB, of pixels scaled to 0..1. All of torchvision's segmentation networks are trained with these."""
+
+Mode = Literal["semantic", "instance", "panoptic"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+
+PasteRule = Literal["torchvision", "detectron2"]
+"""How a 28x28 mask is laid onto pixels; see :mod:`segopt.masks.paste`."""
+
+
+@dataclass(frozen=True)
+class WeightsOrigin:
+    """Where a network's weights came from."""
+
+    name: str
+    """``COCO_V1`` of torchvision, the file's name, or ``random (seed 0)``."""
+    sha256: str
+    """Of the weights file; of the tensors' bytes where there was no file."""
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the network was never trained: its answers mean nothing."""
+        return self.name.startswith("random")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model file says of itself. Field by field it is the JSON in the file."""
+
+    mode: Mode
+    networks: Mapping[str, str]
+    """Branch (``semantic``, ``instance``) to the name of its network."""
+    canvas: tuple[int, int]
+    """Height and width of the input, in pixels."""
+    batch: int
+    precision: str
+    categories: Mapping[Mode, tuple[Category, ...]]
+    """For each view that the model can give, its classes. ``semantic``: ids are indices of the label map."""
+    weights: Mapping[str, WeightsOrigin]
+    """Branch to the origin of its weights."""
+    stuff_classes: Mapping[int, int] = field(default_factory=dict)
+    """Panoptic only: index in the semantic map to category id. What is not in it is not stuff."""
+    max_detections: int = 0
+    mask_paste: PasteRule = "torchvision"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    """RGB, of pixels scaled to 0..1. Normalisation is in the graph; the letterbox pads with this colour."""
+    std: tuple[float, float, float] = IMAGENET_STD
+    target: str = "cpu"
+    """What the graph was made fast for, ``cpu`` or ``tensorrt``; it runs on both."""
+    score_threshold: float = 0.5
+    overlap_threshold: float = 0.5
+    stuff_area: int = 4096
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Software that made the file, by name."""
+    half_share: float = 0.0
+    """Share of convolutions, deconvolutions and fully connected layers that compute in half precision."""
+    float_layers: tuple[str, ...] = ()
+    """Names of the layers that were kept in FP32 in a half-precision file, since half cannot hold their values."""
+    schema: int = SCHEMA
+
+    @property
+    def views(self) -> tuple[Mode, ...]:
+        """The modes whose results this model can give: its own first."""
+        return (self.mode, *(mode for mode in MODES if mode != self.mode and mode in self.categories))
+
+    def to_json(self) -> str:
+        """The card as one JSON object."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, *, source: str) -> Card:
+        """Read a card.
+
+        Args:
+            text: what :meth:`to_json` wrote.
+            source: the file's name, for messages.
+
+        Raises:
+            CardError: the text is no card, or one of a schema that this version does not know.
+        """
+        try:
+            data = json.loads(text)
+            schema = data["schema"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise CardError(f"{source}: its segopt card is damaged; export the model again") from None
+        if schema != SCHEMA:
+            raise CardError(
+                f"{source}: its card has schema {str(schema)[:20]!r} and this segopt reads {SCHEMA}; "
+                "export the model again, or install the segopt that made it (`versions` in the card)"
+            )
+        try:
+            return _card_from(data)
+        except KeyError as error:
+            what = f"it has no {error.args[0]!r}"
+        except (ValueError, TypeError, AttributeError) as error:
+            what = " ".join(str(error).split())[:200]
+        raise CardError(f"{source}: its segopt card is damaged ({what}); export the model again")
+
+
+def _card_from(data: Mapping[str, Any]) -> Card:
+    """Build a card from JSON, believing nothing: the file may be damaged or made by others."""
+    height, width = data["canvas"]
+    card = Card(
+        mode=one_of(MODES, data["mode"], "mode"),
+        networks=texts_by_name(data["networks"], "networks"),
+        canvas=(whole(height, 1, "canvas height"), whole(width, 1, "canvas width")),
+        batch=whole(data["batch"], 1, "batch"),
+        precision=text(data["precision"], "precision"),
+        categories={
+            one_of(MODES, view, "view"): tuple(_category(entry) for entry in entries)
+            for view, entries in data["categories"].items()
+        },
+        weights={
+            text(branch, "branch"): WeightsOrigin(text(origin["name"], "name"), text(origin["sha256"], "sha256"))
+            for branch, origin in data["weights"].items()
+        },
+        stuff_classes={
+            whole(int(index), 0, "stuff index", 255): whole(category, 0, "stuff category")
+            for index, category in data["stuff_classes"].items()
+        },
+        max_detections=whole(data["max_detections"], 0, "max_detections"),
+        mask_paste=one_of(get_args(PasteRule), data["mask_paste"], "mask_paste"),
+        mean=rgb_fractions(data["mean"], "mean"),
+        std=rgb_fractions(data["std"], "std"),
+        target=one_of(("cpu", "tensorrt"), data["target"], "target"),
+        score_threshold=fraction(data["score_threshold"], "score_threshold"),
+        overlap_threshold=fraction(data["overlap_threshold"], "overlap_threshold"),
+        stuff_area=whole(data["stuff_area"], 0, "stuff_area"),
+        versions=texts_by_name(data["versions"], "versions"),
+        # Files older than half precision have neither.
+        half_share=fraction(data.get("half_share", 0.0), "half_share"),
+        float_layers=texts(data.get("float_layers", []), "float_layers"),
+    )
+    missing = {card.mode, *(("semantic", "instance") if card.mode == "panoptic" else ())} - set(card.categories)
+    if missing:
+        raise ValueError(f"it has no {', '.join(sorted(missing))} classes")
+    return card
+
+
+def _category(entry: Mapping[str, Any]) -> Category:
+    red, green, blue = (whole(level, 0, "colour", 255) for level in entry["color"])
+    return Category(
+        whole(entry["id"], 0, "class id"),
+        text(entry["name"], "class name"),
+        flag(entry["is_thing"], "is_thing"),
+        (red, green, blue),
+    )

@@ -1,0 +1,72 @@
+"""The contract between graph and runtime: names, types and shapes of the tensors that a card promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segopt.errors import EngineError
+from segopt.model.card import Card
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Type and fixed shape of an input or output."""
+
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype} {list(self.shape)}"
+
+
+MEANINGS: Mapping[str, str] = {
+    "image": "BGR, as OpenCV holds a frame",
+    "semantic": "class index at canvas resolution",
+    "boxes": "x0 y0 x1 y1 in canvas pixels",
+    "scores": "descending, negative where unused",
+    "labels": "class ids as in the card",
+    "masks": "probability inside the box",
+    "converged": "1 where suppression is exact",
+}
+
+
+def input_specs(card: Card) -> dict[str, TensorSpec]:
+    """The inputs of a model with this card, by name."""
+    return {"image": TensorSpec(np.dtype(np.uint8), (card.batch, *card.canvas, 3))}
+
+
+def output_specs(card: Card) -> dict[str, TensorSpec]:
+    """The outputs of a model with this card, by name, in the graph's order."""
+    b, n = card.batch, card.max_detections
+    semantic = {"semantic": TensorSpec(np.dtype(np.uint8), (b, *card.canvas))}
+    instance = {
+        "boxes": TensorSpec(np.dtype(np.float32), (b, n, 4)),
+        "scores": TensorSpec(np.dtype(np.float32), (b, n)),
+        "labels": TensorSpec(np.dtype(np.int32), (b, n)),
+        "masks": TensorSpec(np.dtype(np.float32), (b, n, 28, 28)),
+        "converged": TensorSpec(np.dtype(np.int32), (b,)),
+    }
+    return {"semantic": semantic, "instance": instance, "panoptic": {**semantic, **instance}}[card.mode]
+
+
+def check_tensors(card: Card, found: Mapping[str, TensorSpec], path: Path) -> None:
+    """Compare a graph's inputs and outputs with what its card promises.
+
+    Args:
+        card: of the model.
+        found: inputs and outputs of the loaded graph, by name; more than the promised ones is no fault.
+        path: of the model file, for the message.
+
+    Raises:
+        EngineError: one is missing, or has another type or shape.
+    """
+    for name, spec in {**input_specs(card), **output_specs(card)}.items():
+        if found.get(name) != spec:
+            raise EngineError(
+                f"{path}: its card promises {name} as {spec}, the graph has {found.get(name, 'none')}; "
+                "export the model again"
+            )

@@ -1,0 +1,1 @@
+"""Frames through a segmenter into sinks, the stages in threads of their own."""

@@ -1,0 +1,294 @@
+"""Frames through a segmenter into sinks, the stages in threads of their own.
+
+decode and letterbox -> infer -> decode outputs, merge, draw, write. Between two stages is a short queue, so that a
+slow stage holds back the one before it and memory stays bounded. A live source is never held back: of the frames
+that wait, the latest is kept.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from segopt.frame import Frame
+from segopt.pipeline.channel import Channel
+from segopt.pipeline.clock import StageClock, StageTime
+from segopt.pipeline.stages import OverlappingStages, Stages
+from segopt.sinks.base import Finished, Sink
+from segopt.sources.base import Source, SourceFrame
+
+if TYPE_CHECKING:
+    from segopt.sinks.window import Screen
+
+_QUEUE = 2
+_POLL_SECONDS = 0.1
+_SHOW_SECONDS = 0.01
+_READER_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class RunStats:
+    """What a run did."""
+
+    frames: int
+    """Frames that reached the sinks."""
+    dropped: int
+    """Frames of a live source that were passed over."""
+    seconds: float
+    stages: Mapping[str, StageTime]
+    """What each stage took: ``decode`` (read, decode, letterbox), ``infer`` (the network; what a frame waited for
+    the one before it is not counted) and ``finish`` (decode the outputs, merge, draw, write)."""
+    unsettled: int
+    """Results whose suppression did not settle."""
+    interrupted: bool
+    """True after Ctrl-C: the outputs are complete up to there."""
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of the whole run."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
+
+@dataclass
+class _Work:
+    frames: list[SourceFrame]
+    prepared: Any = None
+    outputs: Any = None
+    started: float = 0.0
+    """When its inference began, by :func:`time.perf_counter`."""
+    result: Callable[[], Any] = lambda: None
+    """Gives the outputs once the inference has begun."""
+
+
+@dataclass
+class _Run:
+    """State that the threads share. Each clock belongs to one thread."""
+
+    source: Source
+    segmenter: Stages
+    sinks: Sequence[Sink]
+    batch: int
+    depth: int
+    """Inferences under way at once."""
+    showing: bool
+    to_infer: Channel[_Work]
+    to_finish: Channel[_Work]
+    to_show: Channel[Frame]
+    stop: threading.Event = field(default_factory=threading.Event)
+    done: threading.Event = field(default_factory=threading.Event)
+    errors: list[BaseException] = field(default_factory=list)
+    decoding: StageClock = field(default_factory=StageClock)
+    inferring: StageClock = field(default_factory=StageClock)
+    finishing: StageClock = field(default_factory=StageClock)
+    frames: int = 0
+    unsettled: int = 0
+
+    def read(self) -> None:
+        """First thread. An error ends the stream; what was read before it goes on through the other stages."""
+        waiting: list[SourceFrame] = []
+        try:
+            frames = iter(self.source)
+            while not self.stop.is_set():
+                start = time.perf_counter()
+                try:
+                    frame = next(frames, None)
+                except BaseException as error:
+                    self.errors.append(error)
+                    frame = None
+                if frame is not None:
+                    waiting.append(frame)
+                if waiting and (frame is None or len(waiting) == self.batch):
+                    work = _Work(waiting)
+                    if not self.source.live:
+                        work.prepared = self.segmenter.prepare([each.image for each in waiting])
+                    waiting = []
+                    self.decoding.add(time.perf_counter() - start)
+                    if not self.to_infer.put(work):
+                        return
+                elif frame is not None:
+                    self.decoding.add(time.perf_counter() - start)
+                if frame is None:
+                    return
+        except BaseException as error:
+            self.errors.append(error)
+        finally:
+            self.to_infer.finish()
+
+    def infer(self) -> None:
+        """Second thread. An error stops the first; what was inferred before it is still written."""
+        under_way: deque[_Work] = deque()
+        inferred = 0.0
+        try:
+            while True:
+                # A frame that is done is never kept back for one that has not come yet.
+                work = self.to_infer.take() if under_way else self.to_infer.get()
+                if work is not None:
+                    self._start(work)
+                    under_way.append(work)
+                    if len(under_way) < self.depth:
+                        continue
+                elif not under_way:
+                    return
+                work = under_way.popleft()
+                work.outputs = work.result()
+                started, inferred = max(work.started, inferred), time.perf_counter()
+                self.inferring.add(inferred - started, len(work.frames))
+                if not self.to_finish.put(work):
+                    return
+        except BaseException as error:
+            self.errors.append(error)
+        finally:
+            self.to_infer.abort()
+            self.to_finish.finish()
+
+    def _start(self, work: _Work) -> None:
+        """Begin an inference. What goes wrong is raised when its turn comes, after the results before it."""
+        work.started = time.perf_counter()
+        try:
+            if work.prepared is None:
+                work.prepared = self.segmenter.prepare([frame.image for frame in work.frames])
+            if self.depth > 1 and isinstance(self.segmenter, OverlappingStages):
+                work.result = self.segmenter.submit(work.prepared).result
+            else:
+                outputs = self.segmenter.infer(work.prepared)
+                work.result = lambda: outputs
+        except BaseException as error:
+            work.result = _raising(error)
+
+    def finish(self) -> None:
+        """Third thread; it owns the sinks and closes them. An error stops the others."""
+        try:
+            while (work := self.to_finish.get()) is not None:
+                start = time.perf_counter()
+                results = self.segmenter.finish(work.prepared, work.outputs)
+                for frame, result in zip(work.frames, results, strict=True):
+                    item = Finished(frame, result)
+                    for sink in self.sinks:
+                        sink.write(item)
+                    self.frames += 1
+                    self.unsettled += not getattr(result, "converged", True)
+                    if self.showing:
+                        self.to_show.put(item.overlay)
+                self.finishing.add(time.perf_counter() - start, len(work.frames))
+        except BaseException as error:
+            self.errors.append(error)
+        finally:
+            self.stop.set()
+            self.to_finish.abort()
+            self.to_infer.abort()
+            for sink in self.sinks:
+                try:
+                    sink.close()
+                except BaseException as error:
+                    self.errors.append(error)
+            self.done.set()
+
+    def end_early(self, *, drop: bool = False) -> None:
+        """Take no more frames; ``drop`` those that were read, too."""
+        self.stop.set()
+        self.to_infer.abort()
+        if drop:
+            self.to_finish.abort()
+
+
+def run_pipeline(
+    source: Source,
+    segmenter: Stages,
+    sinks: Sequence[Sink],
+    *,
+    batch: int = 1,
+    screen: Screen | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> RunStats:
+    """Run every frame of a source through a segmenter into all sinks, in order.
+
+    Call it from the main thread: that one shows, reports progress and takes Ctrl-C. All sinks are closed when it
+    returns or raises.
+
+    Args:
+        source: open; the caller closes it.
+        segmenter: see :class:`Stages`.
+        sinks: may be empty.
+        batch: frames per inference; a live source always has 1.
+        screen: shows the overlay of the latest frame; its keys end the run.
+        on_progress: gets the number of frames that are done, about ten times a second.
+
+    Returns:
+        Counts and times. After Ctrl-C too, with ``interrupted`` set; a second Ctrl-C drops what waits in queues.
+
+    Raises:
+        SegoptError, or whatever else a stage raised first. What came before it is in the sinks.
+    """
+    run = _Run(
+        source,
+        segmenter,
+        sinks,
+        batch=1 if source.live else batch,
+        # A live frame that waits behind another one in the network only grows old there.
+        depth=segmenter.depth if isinstance(segmenter, OverlappingStages) and not source.live else 1,
+        showing=screen is not None,
+        to_infer=Channel(1 if source.live else _QUEUE, latest_only=source.live),
+        to_finish=Channel(_QUEUE),
+        to_show=Channel(1, latest_only=True),
+    )
+    start = time.perf_counter()
+    threads = [
+        threading.Thread(target=stage, name=f"segopt-{stage.__name__}", daemon=True)
+        for stage in (run.read, run.infer, run.finish)
+    ]
+    interrupts = 0
+    for thread in threads:
+        thread.start()
+    while True:
+        try:
+            while not run.done.wait(_SHOW_SECONDS if screen else _POLL_SECONDS):
+                if on_progress is not None:
+                    on_progress(run.frames)
+                if screen is not None and not _show_latest(screen, run.to_show):
+                    run.end_early()
+            break
+        except KeyboardInterrupt:
+            interrupts += 1
+            run.end_early(drop=interrupts > 1)
+        except BaseException:
+            run.end_early()
+            run.done.wait()
+            raise
+    seconds = time.perf_counter() - start
+    reader, *others = threads
+    for thread in others:
+        thread.join()
+    # A read from a dead camera or network may hang for as long as it likes: its thread is a daemon.
+    reader.join(_READER_SECONDS)
+    if on_progress is not None:
+        on_progress(run.frames)
+    if run.errors:
+        raise run.errors[0]
+    return RunStats(
+        frames=run.frames,
+        dropped=run.to_infer.dropped,
+        seconds=seconds,
+        stages={
+            "decode": run.decoding.time,
+            "infer": run.inferring.time,
+            "finish": run.finishing.time,
+        },
+        unsettled=run.unsettled,
+        interrupted=interrupts > 0,
+    )
+
+
+def _raising(error: BaseException) -> Callable[[], Any]:
+    def result() -> Any:
+        raise error
+
+    return result
+
+
+def _show_latest(screen: Screen, pictures: Channel[Frame]) -> bool:
+    picture = pictures.take()
+    return screen.poll() if picture is None else screen.show(picture)

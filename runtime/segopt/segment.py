@@ -1,0 +1,19 @@
+"""What a segment is: one object or one region of a panoptic map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment of a panoptic map."""
+
+    id: int
+    """Its value in the segment map; 1 and up."""
+    category_id: int
+    is_thing: bool
+    score: float
+    """The detection's score for a thing; 1.0 for stuff."""
+    area: int
+    """Number of its pixels."""

@@ -1,0 +1,88 @@
+"""Where results go: overlay pictures or video, COCO results, COCO panoptic.
+
+A sink gets each frame with its result, in order, and is a context manager. However a run ends, closing a sink
+makes what it got so far complete and valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import get_args
+
+from segopt.errors import UsageError
+from segopt.files.atomic import make_folder
+from segopt.model.card import Mode
+from segopt.sinks.base import Sink
+from segopt.sinks.coco import CocoPanoptic, CocoResults, image_ids
+from segopt.sinks.overlay import OverlayPictures, OverlayVideo
+from segopt.sources.base import Source
+from segopt.sources.pictures import PictureSource
+
+SAVES = ("overlay", "panoptic", "coco")
+_FITTING: dict[Mode, tuple[str, ...]] = {
+    "semantic": ("overlay", "coco"),
+    "instance": ("overlay", "coco"),
+    "panoptic": SAVES,
+}
+assert set(_FITTING) == set(get_args(Mode))
+
+
+def parse_saves(text: str) -> tuple[str, ...]:
+    """Read ``--save``: names with commas between them, or ``none``.
+
+    Raises:
+        UsageError: a name that is unknown.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if names == ("none",):
+        return ()
+    for name in names:
+        if name not in SAVES:
+            raise UsageError(f"--save {name}: unknown; choose from {', '.join(SAVES)}, or none")
+    return names
+
+
+def make_sinks(saves: Collection[str], output: Path, source: Source, mode: Mode) -> list[Sink]:
+    """The sinks for what is to be saved, in a folder that is made for them.
+
+    Args:
+        saves: some of :data:`SAVES`.
+        output: folder; made with its parents when something is to be saved.
+        source: where the frames come from; its name and kind name the files.
+        mode: what the results will be.
+
+    Raises:
+        UsageError: something that results of this mode cannot give.
+        SinkError: the folder cannot be written.
+    """
+    for save in saves:
+        if save not in _FITTING[mode]:
+            raise UsageError(
+                f"--save {save}: {mode} results have no such form; choose from {', '.join(_FITTING[mode])}"
+                + (", or use a panoptic model" if save == "panoptic" else "")
+            )
+    if saves:
+        make_folder(output)
+    sinks: list[Sink] = []
+    try:
+        if "overlay" in saves:
+            sinks.append(_overlay(output, source))
+        if "panoptic" in saves:
+            sinks.append(CocoPanoptic(output / "panoptic.json", image_ids(source)))
+        if "coco" in saves:
+            sinks.append(CocoResults(output / "coco.json", image_ids(source)))
+    except BaseException:
+        for sink in sinks:
+            sink.close()
+        raise
+    return sinks
+
+
+def _overlay(output: Path, source: Source) -> Sink:
+    if not isinstance(source, PictureSource):
+        return OverlayVideo(output / f"{source.name}-overlay.mp4", source)
+    if len(source.paths) > 1:
+        return OverlayPictures(output / "overlay", source)
+    suffix = ".png" if source.paths[0].suffix.lower() == ".png" else ".jpg"
+    return OverlayPictures(output / f"{source.name}-overlay{suffix}", source)

@@ -1,0 +1,262 @@
+"""Writing H.264 video that any browser plays and that ends well whatever happens."""
+
+from __future__ import annotations
+
+import functools
+import math
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import cv2
+from av.error import FFmpegError
+
+from segopt.errors import SinkError
+from segopt.files.atomic import sink_error
+from segopt.files.reserved import ReservedFile
+from segopt.frame import Frame
+
+ENCODERS = ("libx264", "libopenh264", "h264_nvenc", "h264_v4l2m2m", "h264_videotoolbox", "h264_mf")
+"""H.264 encoders of libavcodec, in the order in which they are tried."""
+
+_OPTIONS = {"libx264": {"preset": "veryfast", "crf": "20"}}
+
+_INDEX_BYTES = 64
+"""Upper bound of what the MP4 index needs for a frame: size, offset, chunk, time, composition offset, sync: 45."""
+
+_RESERVE = 256 << 10
+_BT709, _MPEG_RANGE = 1, 1
+
+# MP4 keeps a track's ticks per second in 32 bits; beyond 10 MHz a long video's duration gets near the limits.
+_FINEST_TICK = Fraction(1, 10_000_000)
+_DEFAULT_TICK = Fraction(1, 90_000)
+
+
+class VideoWriter:
+    """An MP4 file with one H.264 stream: yuv420p, BT.709, index at the front.
+
+    The file has a temporary name until it is closed. Frames keep to the constant rate as long as their times do,
+    so that frame count, frame rate and duration are the source's own; a frame that is off the beat by more than a
+    tick is written at its own time. Pictures of odd width or height gain one repeated column or row, since yuv420p
+    has no odd sizes.
+
+    On a full disk the file is completed in space that was reserved for that, under its final name, and
+    :class:`SinkError` is raised once; after that the writer is closed.
+    """
+
+    def __init__(self, path: Path, *, rate: Fraction, tick: Fraction | None = None) -> None:
+        """Prepare to write; the file is made with the first frame.
+
+        Args:
+            path: where the video is to appear.
+            rate: frames per second.
+            tick: resolution of the times that will be given, in seconds.
+
+        Raises:
+            SinkError: PyAV has no H.264 encoder.
+        """
+        self.path = path
+        self.frames = 0
+        """Frames that are in the file, or on their way through the encoder."""
+        self._encoder = h264_encoder()
+        self._step = 1 / rate
+        self._tolerance = tick or Fraction(0)
+        self._tick, self._on_beat = _time_base(self._step, tick)
+        self._file: ReservedFile | None = None
+        self._container: Any = None
+        self._stream: Any = None
+        self._size = (0, 0)
+        self._first_time: Fraction | None = None
+        self._last_pts = -1
+        self._durations: dict[int, int] = {}
+        self._written = 0
+        self._closed = False
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def write(self, image: Frame, *, time: Fraction | None = None, duration: Fraction | None = None) -> None:
+        """Append a frame.
+
+        Args:
+            image: BGR uint8 [H, W, 3]; one of another size than the first is resized to it.
+            time: seconds on any clock; None follows the rate.
+            duration: seconds that it is shown; None is one over the rate.
+
+        Raises:
+            SinkError: unwritable folder or full disk. What was written until then plays.
+        """
+        if self._closed:
+            raise SinkError(f"{self.path}: is closed already; nothing more can be written to it")
+        if self._container is None:
+            self._open(image)
+        try:
+            frame = self._video_frame(image)
+            frame.pts, frame.time_base = self._place(time), self._tick
+            self._durations[frame.pts] = self._length(duration)
+            self.frames += 1
+            self._mux(self._stream.encode(frame))
+        except (FFmpegError, OSError) as error:
+            self._fail(error)
+        assert self._file is not None
+        if self._file.full is not None:
+            self._fail(self._file.full)
+
+    def close(self) -> None:
+        """Complete the file and give it its final name; harmless when repeated. Without frames there is no file.
+
+        Raises:
+            SinkError: the disk is full or the file cannot be renamed; what was written plays.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if self._file is None:
+            return
+        failure: Exception | None = None
+        try:
+            for packet in self._stream.encode(None):
+                # A full disk leaves the reserve. It must hold the index, and takes frames as long as it does.
+                if self._file.full and self._file.remaining < packet.size + self._index_size():
+                    break
+                self._mux([packet])
+        except (FFmpegError, OSError) as error:
+            failure = error
+        try:
+            self._container.close()
+        except (FFmpegError, OSError) as error:
+            failure = failure or error
+        if self._written == 0:
+            self._file.discard()
+        else:
+            self._file.commit()
+        if failure is not None:
+            raise self._error(failure)
+
+    def _fail(self, error: Exception) -> None:
+        """End the file as well as it goes and raise."""
+        try:
+            self.close()
+        except SinkError as second:
+            raise second from None
+        raise self._error(error) from None
+
+    def _error(self, error: Exception) -> SinkError:
+        kept = f"; its first {self._written} frames are kept and play" if self._written else ""
+        if isinstance(error, OSError) and not isinstance(error, FFmpegError):
+            return SinkError(f"{sink_error(self.path, error)}{kept}")
+        reason = getattr(error, "strerror", None) or str(error)
+        return SinkError(f"{self.path}: cannot be encoded by {self._encoder} ({reason}){kept}")
+
+    def _open(self, image: Frame) -> None:
+        height, width = (side + side % 2 for side in image.shape[:2])
+        self._size = (width, height)
+        # The reserve holds the index, the frame that met the full disk, and those still in the encoder.
+        file = ReservedFile(self.path, _RESERVE + width * height * 3 // 2)
+        try:
+            self._container = av.open(
+                file,
+                mode="w",
+                format="mp4",
+                options={"movflags": "+faststart"},
+                # To put the index first, the MP4 muxer opens the file a second time and moves the data.
+                io_open=lambda _url, _flags, _options: file.reader(),
+            )
+            stream: Any = self._container.add_stream(
+                self._encoder, rate=1 / self._step, options=dict(_OPTIONS.get(self._encoder, {}))
+            )
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            context = stream.codec_context
+            context.time_base = self._tick
+            context.gop_size = min(250, max(1, round(4 / self._step)))
+            context.colorspace = context.color_primaries = context.color_trc = _BT709
+            context.color_range = _MPEG_RANGE
+        except (FFmpegError, OSError, ValueError) as error:
+            file.discard()
+            raise self._error(error) from None
+        self._file, self._stream = file, stream
+
+    def _video_frame(self, image: Frame) -> Any:
+        width, height = self._size
+        if image.shape[:2] != (height, width):
+            bottom, right = height - image.shape[0], width - image.shape[1]
+            if bottom in (0, 1) and right in (0, 1):
+                image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)  # type: ignore[assignment]
+            else:
+                image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+        return frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+
+    def _place(self, time: Fraction | None) -> int:
+        """Where the next frame goes, in ticks."""
+        beat = self.frames * self._step
+        at = beat
+        if time is not None:
+            if self._first_time is None:
+                self._first_time = time
+            own = time - self._first_time
+            if not self._on_beat or abs(own - beat) > self._tolerance:
+                at = own
+        self._last_pts = max(self._last_pts + 1, round(at / self._tick))
+        return self._last_pts
+
+    def _length(self, duration: Fraction | None) -> int:
+        """How long a frame is shown, in ticks. Matroska says 16 ms where 1/60 s is meant."""
+        if duration is None or (self._on_beat and abs(duration - self._step) <= self._tolerance):
+            duration = self._step
+        return max(1, round(duration / self._tick))
+
+    def _mux(self, packets: list[Any]) -> None:
+        assert self._file is not None
+        for packet in packets:
+            # The muxer knows a frame's duration from its successor, and the last has none.
+            packet.duration = self._durations.pop(packet.pts, 0)
+            self._container.mux(packet)
+            self._written += 1
+        width, height = self._size
+        self._file.reserve = _RESERVE + width * height * 3 // 2 + self._index_size()
+
+    def _index_size(self) -> int:
+        return (64 << 10) + _INDEX_BYTES * self.frames
+
+
+def _time_base(step: Fraction, tick: Fraction | None) -> tuple[Fraction, bool]:
+    """A tick in which both the constant rate and the source's times are whole numbers; is the first one so?"""
+    if tick is None:
+        return step, True
+    both = Fraction(
+        math.gcd(step.numerator * tick.denominator, tick.numerator * step.denominator),
+        step.denominator * tick.denominator,
+    )
+    if both >= _FINEST_TICK:
+        return both, True
+    return (tick if tick >= _FINEST_TICK else _DEFAULT_TICK), False
+
+
+@functools.cache
+def h264_encoder() -> str:
+    """Name of the first H.264 encoder that opens on this machine.
+
+    Raises:
+        SinkError: there is none.
+    """
+    for name in ENCODERS:
+        try:
+            context: Any = av.CodecContext.create(name, "w")
+            context.width, context.height, context.pix_fmt = 640, 480, "yuv420p"
+            context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
+            context.open()
+        except (FFmpegError, OSError, ValueError):
+            continue
+        return name
+    raise SinkError(
+        f"PyAV {av.__version__} has no H.264 encoder, so that no video can be written; reinstall it from its "
+        "wheel: pip install --force-reinstall --only-binary av av"
+    )

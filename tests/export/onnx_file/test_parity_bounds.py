@@ -1,0 +1,101 @@
+"""The check that every export passes: small differences are let through, other answers are not."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from segopt_export.onnx_file.parity import HALF, SINGLE, compare
+
+
+def answer(count=40, *, score=0.9, batch=1):
+    """Detections far apart, in the contract's arrays."""
+    left = 30.0 * np.arange(count, dtype=np.float32)
+    boxes = np.stack([left, left * 0, left + 20, left * 0 + 20], axis=1)
+    scores = np.linspace(score, score - 0.2, count, dtype=np.float32)
+    one = {
+        "boxes": boxes,
+        "scores": scores,
+        "labels": np.ones(count, dtype=np.int32),
+        "masks": np.full((count, 28, 28), 0.5, dtype=np.float32),
+    }
+    return {name: np.stack([array] * batch) for name, array in one.items()} | {
+        "converged": np.ones(batch, np.int32)
+    }
+
+
+def is_good(expected, found, bounds):
+    return all(figure.good for figure in compare(expected, found, bounds))
+
+
+def changed(outputs, name, index, value):
+    array = outputs[name].copy()
+    array[index] = value
+    return outputs | {name: array}
+
+
+@pytest.mark.parametrize("bounds", [SINGLE, HALF])
+def test_the_same_answer_is_good(bounds):
+    assert is_good(answer(batch=2), answer(batch=2), bounds)
+    assert is_good(answer(count=0), answer(count=0), bounds)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("boxes", [0, 100, 20, 120]),
+        ("scores", 0.7),
+        ("labels", 2),
+    ],
+)
+def test_another_detection_is_found_out(name, value):
+    few = changed(answer(), name, (0, slice(0, 3)), value)
+    assert not is_good(answer(), few, SINGLE)
+    assert not is_good(answer(), few, HALF)
+
+
+def test_one_stray_detection_is_let_through_in_half_alone():
+    one = changed(answer(), "labels", (0, 0), 2)
+    assert is_good(answer(), one, HALF)
+    assert not is_good(answer(count=20), changed(answer(count=20), "labels", (0, 0), 2), SINGLE)
+
+
+def test_weak_detections_may_differ_in_half_alone():
+    weak, other = answer(score=0.29), answer(score=0.29)
+    other = changed(other, "labels", 0, 2)
+    assert is_good(weak, other, HALF)
+    assert not is_good(weak, other, SINGLE)
+
+
+def test_detections_that_one_side_alone_has_count():
+    """Neither lost detections nor invented ones pass."""
+    few, many = answer(count=40), answer(count=44)
+    few = {name: np.pad(array, [(0, 0), (0, 4), *[(0, 0)] * (array.ndim - 2)]) if name != "converged" else array
+           for name, array in few.items()}  # fmt: skip
+    few["scores"][0, 40:] = -1
+    assert not is_good(many, few, HALF)
+    assert not is_good(few, many, HALF)
+
+
+@pytest.mark.parametrize("name", ["boxes", "masks"])
+def test_numbers_that_are_not_finite_are_found_out(name):
+    assert not is_good(answer(), changed(answer(), name, (0, 0, 0), np.nan), HALF)
+
+
+def test_no_detections_for_want_of_finite_scores_are_found_out():
+    lost = changed(answer(score=0.29), "scores", 0, np.nan)
+    assert not is_good(answer(score=0.29), lost, HALF)
+
+
+def test_a_label_map_may_differ_in_a_few_pixels():
+    expected = {"semantic": np.zeros((1, 100, 100), dtype=np.uint8)}
+    for flipped, single, half in ((8, True, True), (40, False, True), (60, False, False)):
+        found = {"semantic": expected["semantic"].copy()}
+        found["semantic"].reshape(-1)[:flipped] = 1
+        assert is_good(expected, found, SINGLE) is single
+        assert is_good(expected, found, HALF) is half
+
+
+def test_a_figure_says_which_detections_it_counts():
+    (figure, *_) = compare(answer(), answer(), dataclasses.replace(HALF, lowest_score=0.8))
+    assert figure.text == "20 of 20 above 0.8 the same"

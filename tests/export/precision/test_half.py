@@ -1,0 +1,199 @@
+"""Half precision: nearly every layer computes in it, the answer stays, and what half cannot hold stays in FP32."""
+
+import copy
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import lively
+from segopt_export.networks.table import NETWORKS
+from segopt_export.onnx_file.checks import check_static, half_share
+from segopt_export.onnx_file.parity import HALF, compare
+from segopt_export.onnx_file.tracing import trace
+from segopt_export.precision.calibration import LayerCall, measure_ranges
+from segopt_export.precision.half import MAX_VALUE, convert_to_half, in_half, layers_beyond_half
+from segopt_export.precision.norm_folding import fold_norms
+from segopt_export.static.build import build_graph
+from segopt_export.static.limits import DetectionLimits
+from segopt_export.weights.loading import WeightsRequest, load_weights
+
+INSTANCE = "maskrcnn_mobilenet_v3_small_fpn"
+FUSION = ("lraspp_mobilenet_v3_large", INSTANCE)
+SMALL = {name for name in NETWORKS if "mobilenet" in name and "deeplab" not in name}
+EVERY_EXPORT = [*(([name], "tensorrt") for name in NETWORKS), (FUSION, "tensorrt"), (FUSION, "cpu")]
+
+
+def graph_of(names, target="tensorrt"):
+    """The static graph of lively random networks."""
+    trained = {NETWORKS[name].branch: load_weights(NETWORKS[name], WeightsRequest("random")) for name in names}
+    return build_graph(trained, lively.CANVAS, DetectionLimits(), target)
+
+
+def run_onnx(model, names, image):
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return dict(zip(names, session.run(None, {"image": image.numpy()}), strict=True))
+
+
+def run_eager(graph, image):
+    with torch.no_grad():
+        return {name: t.numpy() for name, t in zip(graph.output_names, graph(image), strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("names", "target"),
+    [
+        pytest.param(*export, id="+".join(export[0]), marks=[] if {*export[0]} <= SMALL else pytest.mark.slow)
+        for export in EVERY_EXPORT
+    ],
+)
+def test_every_network_in_half_gives_its_answer(names, target):
+    graph = graph_of(names, target)
+    half, beyond = in_half(graph, [lively.pictures(1)])
+    assert beyond == {}
+    model = trace(half, lively.pictures(1), graph.output_names)
+    check_static(model)
+    assert half_share(model) >= 0.95
+    in_single = 4 * sum(parameter.numel() for parameter in graph.parameters())
+    assert model.ByteSize() <= 0.5 * in_single + 1_000_000, "weights in half, and the graph itself"
+
+    image = lively.pictures(1, seed=8)
+    figures = compare(run_eager(graph, image), run_onnx(model, graph.output_names, image), HALF)
+    assert all(figure.good for figure in figures), figures
+
+
+def test_geometry_stays_in_single_precision():
+    graph = graph_of([INSTANCE])
+    half, _ = in_half(graph, [lively.pictures(1)])
+    model = trace(half, lively.pictures(1), graph.output_names)
+    values = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    in_float = {"GridSample", "TopK", "Exp", "Softmax", "Sigmoid", "Greater", "Sqrt", "GlobalAveragePool"}
+    for node in model.graph.node:
+        if node.op_type in in_float:
+            types = {values[name].type.tensor_type.elem_type for name in node.input if name in values}
+            assert onnx.TensorProto.FLOAT16 not in types, node.op_type
+    assert [o.type.tensor_type.elem_type for o in model.graph.output][:2] == [onnx.TensorProto.FLOAT] * 2
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_norm_is_left_behind_a_convolution(name):
+    classes = (4, 3) if NETWORKS[name].branch == "panoptic" else (4,)
+    with torch.device("meta"):
+        model = NETWORKS[name].build(*classes)
+    fold_norms(model)
+    left = [path for path, module in model.named_modules() if "BatchNorm" in type(module).__name__]
+    # This head begins with a norm: no convolution of its own stands before it.
+    assert left == (["classifier.0"] if name == "fcn_mobilenet_v3_small_fpn" else [])
+
+
+def test_a_network_with_folded_norms_says_the_same():
+    graph = graph_of([INSTANCE])
+    folded = copy.deepcopy(graph)
+    fold_norms(folded)
+    image = lively.pictures(1)
+    expected, found = run_eager(graph, image), run_eager(folded, image)
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
+    np.testing.assert_allclose(found["boxes"], expected["boxes"], atol=0.02)
+
+
+def test_the_graph_that_was_given_is_left_as_it_is():
+    net = Chain()
+    before = copy.deepcopy(net.state_dict())
+    half, _ = in_half(net, [torch.ones(1, 3, 8, 8)])
+    assert half is not net
+    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+    assert net(torch.ones(1, 3, 8, 8)).dtype == torch.float32
+    assert half(torch.ones(1, 3, 8, 8)).dtype == torch.float16
+
+
+class Chain(nn.Module):
+    """Three 1x1 convolutions whose values can be set: inputs of 1 become ``gains`` multiplied so far."""
+
+    def __init__(self, *gains):
+        super().__init__()
+        self.a, self.b, self.c = (nn.Conv2d(3, 3, 1, groups=3, bias=False) for _ in range(3))
+        for conv, gain in zip((self.a, self.b, self.c), gains or (1.0, 1.0, 1.0), strict=True):
+            nn.init.constant_(conv.weight, gain)
+
+    def forward(self, x):
+        return self.c(self.b(self.a(x)))
+
+
+class Residual(Chain):
+    """The sum of two moderate branches is large."""
+
+    def forward(self, x):
+        x = self.a(x)
+        return self.c(F.relu(x + self.b(x)))
+
+
+def fitted(net):
+    picture = torch.ones(1, 3, 8, 8)
+    half, beyond = in_half(net, [picture])
+    with torch.no_grad():
+        return list(beyond), float(net(picture).mean()), float(half(picture).mean())
+
+
+def test_layers_between_large_values_stay_in_single():
+    layers, expected, found = fitted(Chain(1e5, 1e-3, 2.0))
+    assert layers == ["a", "b"]
+    assert found == pytest.approx(expected, rel=2e-3)
+
+
+def test_half_alone_would_have_overflowed():
+    net = Chain(3e4, 10.0, 1e-4)
+    convert_to_half(net)
+    assert torch.isinf(net(torch.ones(1, 3, 8, 8))).all()
+    layers, expected, found = fitted(Chain(3e4, 10.0, 1e-4))
+    assert layers == ["a", "b", "c"]
+    assert found == pytest.approx(expected, rel=2e-3)
+
+
+def test_both_terms_of_a_large_sum_are_looked_after():
+    layers, expected, found = fitted(Residual(0.9 * MAX_VALUE, 1.0, 1e-3))
+    assert layers == ["b", "c"], "a is within half's range, its sum with b is not"
+    assert found == pytest.approx(expected, rel=2e-3)
+
+
+def test_values_too_small_for_half_stay_in_single():
+    layers, expected, found = fitted(Chain(1e-6, 1.0, 1e6))
+    assert layers[:2] == ["a", "b"]
+    assert found == pytest.approx(expected, rel=2e-3)
+
+
+@pytest.mark.parametrize("weight", [1e5, 1e-7])
+def test_weights_that_half_cannot_hold_stay_in_single(weight):
+    net = Chain(1.0, weight, 1.0)
+    calls = [LayerCall(name, 1.0, 1.0) for name in "abc"]
+    beyond = layers_beyond_half(net, calls)
+    assert list(beyond) == ["b"]
+    assert "weights" in beyond["b"]
+
+
+def test_a_layer_that_puts_out_nan_stays_in_single():
+    beyond = layers_beyond_half(Chain(), [LayerCall("a", 1.0, float("nan")), LayerCall("b", 1.0, 1.0)])
+    assert list(beyond) == ["a"]
+
+
+def test_ranges_are_the_largest_over_all_pictures():
+    net = Chain(2.0, 3.0, 0.0)
+    pictures = [torch.full((1, 3, 4, 4), value) for value in (1.0, -5.0, 2.0)]
+    assert measure_ranges(net, pictures) == [
+        LayerCall("a", 5.0, 10.0),
+        LayerCall("b", 10.0, 30.0),
+        LayerCall("c", 30.0, 0.0),
+    ]
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_a_norm_without_a_convolution_computes_in_single():
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.GroupNorm(2, 4), nn.AdaptiveAvgPool2d(1)).eval()
+    image = torch.rand(1, 3, 64, 64) * 100
+    half, _ = in_half(net, [image])
+    with torch.no_grad():
+        torch.testing.assert_close(half(image), net(image), atol=2e-3, rtol=0)
+        assert half(image).dtype == torch.float32

@@ -1,0 +1,138 @@
+"""INT8: which layers are quantised, in which types, and what noise that makes."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, numpy_helper
+from torch import nn
+
+from segopt_export.exporter import example_image
+from segopt_export.networks.mobilenet import maskrcnn_mobilenet_v3_small_fpn
+from segopt_export.onnx_file.tracing import trace
+from segopt_export.precision.int8 import LAYERS, MAX_NOISE, added_noise, first_layers, last_layers, quantise
+from segopt_export.static.maskrcnn import StaticMaskRCNN
+
+CANVAS = (64, 96)
+
+
+class Chain(nn.Module):
+    """Four convolutions on a frame; ``scale`` of the second one's channels are far larger than the rest."""
+
+    def __init__(self, scale):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.layers = nn.ModuleList(nn.Conv2d(c, 16, 3, padding=1) for c in (3, 16, 16, 16))
+        with torch.no_grad():
+            for layer in self.layers:
+                layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) / 8)
+            self.layers[1].weight[:2] *= scale
+            self.layers[2].weight[:, :2] /= scale
+
+    def forward(self, image):
+        x = image.to(torch.float32).permute(0, 3, 1, 2) / 255 - 0.5
+        for layer in self.layers:
+            x = layer(x).relu()
+        return (x.mean(dim=1).argmax(dim=1).to(torch.uint8),)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return [image[None].numpy() for image in example_image(4, CANVAS)]
+
+
+def traced(module, name="semantic"):
+    return trace(module.eval(), example_image(1, CANVAS), [name])
+
+
+@pytest.fixture(scope="module")
+def chain():
+    return traced(Chain(1.0))
+
+
+@pytest.fixture(scope="module")
+def detector():
+    torch.manual_seed(0)
+    module = StaticMaskRCNN(maskrcnn_mobilenet_v3_small_fpn(4).eval(), CANVAS)
+    image = torch.zeros(1, 3, *CANVAS)
+    return trace(module, image, module.output_names)
+
+
+def weights_of(model, names):
+    return {node.input[1] for node in model.graph.node if node.name in names}
+
+
+def test_heads_end_in_the_layers_that_decide(detector):
+    assert weights_of(detector, last_layers(detector)) == {
+        "proposals.head.cls_logits.weight",
+        "proposals.head.bbox_pred.weight",
+        "box_predictor.cls_score.weight",
+        "box_predictor.bbox_pred.weight",
+    }
+
+
+def test_stages_begin_where_boxes_were_chosen(detector):
+    begins = weights_of(detector, first_layers(detector))
+    assert {"backbone.body.0.0.weight", "box_head.fc6.weight", "mask_head.0.0.weight"} <= begins
+    assert not any("fpn" in name or "cls_logits" in name for name in begins)
+
+
+@pytest.mark.parametrize(("target", "activations"), [("cpu", TensorProto.UINT8), ("tensorrt", TensorProto.INT8)])
+def test_each_target_gets_the_integers_it_is_fast_with(target, activations, chain, images):
+    model = quantise(chain, images, target).model
+    values = {tensor.name: tensor for tensor in model.graph.initializer}
+    made_by = {tensor: node for node in model.graph.node for tensor in node.output}
+    layers = [node for node in model.graph.node if node.op_type in LAYERS]
+    quantised = [node for node in layers if node.name not in last_layers(chain)]
+    assert len(quantised) == 3
+    for node in quantised:
+        data, weight = made_by[node.input[0]], made_by[node.input[1]]
+        assert data.op_type == weight.op_type == "DequantizeLinear"
+        zero = values[data.input[2]]
+        assert zero.data_type == activations
+        assert values[weight.input[0]].data_type == TensorProto.INT8
+        assert values[weight.input[1]].dims == [16]
+        assert (numpy_helper.to_array(values[weight.input[2]]) == 0).all()
+        if target == "tensorrt":
+            assert numpy_helper.to_array(zero) == 0
+            assert values[node.input[2]].data_type == TensorProto.FLOAT
+
+
+def test_a_layer_that_loses_too_much_stays_in_floating_point(chain, images):
+    assert list(quantise(chain, images, "cpu").float_layers.values()) == ["decides: the last layer of a head"]
+    # Two channels a thousand times as large as the others leave these no step of the scale.
+    uneven = quantise(traced(Chain(1000.0)), images, "cpu")
+    reasons = {name: why for name, why in uneven.float_layers.items() if "noise" in why}
+    assert reasons
+    assert uneven.layers + len(uneven.float_layers) == 4
+
+
+def test_noise_is_what_a_layer_adds(chain, images, tmp_path):
+    plain, quantised = tmp_path / "plain.onnx", tmp_path / "int8.onnx"
+    onnx.save(chain, plain)
+    onnx.save(quantise(chain, images, "cpu").model, quantised)
+    noise = added_noise(plain, quantised, images)
+    assert len(noise) == 3
+    assert all(0 < value < MAX_NOISE for value in noise.values())
+    # Quantised weights that are far off are the fault of their own layer.
+    model = onnx.load(quantised)
+    weight = next(t for t in model.graph.initializer if t.data_type == TensorProto.INT8 and len(t.dims) == 4)
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) // 8 * 8, weight.name))
+    onnx.save(model, quantised)
+    worse = added_noise(plain, quantised, images)
+    loudest = max(worse, key=worse.get)
+    assert worse[loudest] > 5 * noise[loudest]
+    spoilt = next(node for node in chain.graph.node if node.name == loudest)
+    assert weight.name.startswith(spoilt.input[1])
+
+
+def test_the_quantised_graph_says_nearly_the_same(chain, images, tmp_path):
+    import onnxruntime
+
+    file = tmp_path / "int8.onnx"
+    onnx.save(quantise(chain, images, "cpu").model, file)
+    answers = [
+        onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"image": images[0]})[0]
+        for model in (chain.SerializeToString(), str(file))
+    ]
+    assert np.mean(answers[0] == answers[1]) > 0.8

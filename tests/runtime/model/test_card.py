@@ -1,0 +1,186 @@
+"""A card is read as it was written, and a damaged one is refused, whatever the damage."""
+
+import dataclasses
+import json
+import random
+
+import pytest
+
+import tiny
+from segopt.errors import CardError
+from segopt.model.card import SCHEMA, Card, WeightsOrigin
+from segopt.model.categories import Category
+
+SEMANTIC = Card(
+    mode="semantic",
+    networks={"semantic": "lraspp_mobilenet_v3_large"},
+    canvas=(512, 896),
+    batch=4,
+    precision="int8",
+    categories={"semantic": (Category(0, "Straße „Nord“", False, (0, 128, 255)),)},
+    weights={"semantic": WeightsOrigin("random (seed 0)", "ab" * 32)},
+    mean=(0.1, 0.25, 1 / 3),
+    score_threshold=0.25,
+    versions={"torch": "2.15.0+cpu"},
+)
+PANOPTIC = Card(
+    mode="panoptic",
+    networks={"semantic": "fcn_resnet50", "instance": "maskrcnn_resnet50_fpn"},
+    canvas=(800, 1344),
+    batch=1,
+    precision="fp16",
+    categories={
+        "panoptic": (*tiny.THINGS, tiny.SKY),
+        "semantic": tiny.SEMANTIC_CATEGORIES,
+        "instance": tiny.THINGS,
+    },
+    weights={branch: WeightsOrigin("COCO_V1", "0" * 64) for branch in ("semantic", "instance")},
+    stuff_classes={1: tiny.SKY.id, 255: tiny.SKY.id},
+    max_detections=100,
+    mask_paste="detectron2",
+    stuff_area=0,
+    half_share=0.975,
+    float_layers=("branches.0.model.backbone.conv1", "branches.0.model.classifier.4"),
+)
+ADDED_LATER = {"half_share": 0.0, "float_layers": ()}
+"""Fields that older files have not, and what they mean there."""
+
+
+@pytest.mark.parametrize("card", [SEMANTIC, PANOPTIC], ids=lambda card: card.mode)
+def test_a_card_is_read_as_it_was_written(card):
+    text = card.to_json()
+    again = Card.from_json(text, source="model.onnx")
+    assert again == card
+    assert again.to_json() == text
+    assert type(again.canvas) is tuple
+    assert all(type(index) is int for index in again.stuff_classes)
+
+
+def test_a_models_own_view_comes_first():
+    assert PANOPTIC.views == ("panoptic", "semantic", "instance")
+    assert SEMANTIC.views == ("semantic",)
+
+
+def test_fields_that_this_version_does_not_know_are_let_be():
+    text = json.dumps(json.loads(PANOPTIC.to_json()) | {"mood": "sunny"})
+    assert Card.from_json(text, source="model.onnx") == PANOPTIC
+
+
+@pytest.mark.parametrize("schema", [SCHEMA + 1, 0, "2", None, [1] * 1000])
+def test_a_card_of_another_schema_says_which_are_read(schema):
+    text = json.dumps(json.loads(SEMANTIC.to_json()) | {"schema": schema})
+    with pytest.raises(
+        CardError, match=rf"^model\.onnx: its card has schema .* this segopt reads {SCHEMA};"
+    ) as caught:
+        Card.from_json(text, source="model.onnx")
+    assert_one_line(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "3",
+        '"card"',
+        "{}",
+        "[" * 100_000,
+        '{"schema": 1}',
+        '{"schema": 1, "canvas": [1e999, 4]}',
+    ],
+    ids=lambda text: text[:12] or "empty",
+)
+def test_text_that_is_no_card_is_refused(text):
+    with pytest.raises(CardError, match=r"^model\.onnx: its segopt card is damaged.*export the model again"):
+        Card.from_json(text, source="model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["mode"], "depth", "mode 'depth'"),
+        (["canvas"], [480], "values to unpack"),
+        (["canvas"], [480, 0], "canvas width 0"),
+        (["canvas"], [480.5, 640], "canvas height 480.5"),
+        (["batch"], True, "batch True"),
+        (["networks"], "fcn", "attribute"),
+        (["precision"], 16, "precision 16"),
+        (["categories", "panoptic", 0, "color"], [0, 0, 256], "colour 256"),
+        (["categories", "panoptic", 0, "is_thing"], 1, "is_thing 1"),
+        (["categories", "panoptic", 0, "name"], "\ud800", "surrogates"),
+        (["categories"], {}, "no instance, panoptic, semantic classes"),
+        (["stuff_classes"], {"256": 1}, "stuff index 256"),
+        (["stuff_classes"], {"sky": 1}, "sky"),
+        (["mask_paste"], "mmdetection", "mask_paste 'mmdetection'"),
+        (["mean"], [0.5, 0.5], "values to unpack"),
+        (["std"], [0.5, 0.5, float("nan")], "std nan"),
+        (["score_threshold"], 1.5, "score_threshold 1.5"),
+        (["stuff_area"], -1, "stuff_area -1"),
+        (["half_share"], 1.01, "half_share 1.01"),
+        (["float_layers"], "conv1", "float_layers 'conv1'"),
+        (["float_layers"], [1], "float_layers 1"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(path, value, message):
+    data = json.loads(PANOPTIC.to_json())
+    inner = data
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    with pytest.raises(CardError, match=rf"damaged \(.*{message}") as caught:
+        Card.from_json(json.dumps(data), source="model.onnx")
+    assert_one_line(caught.value)
+
+
+@pytest.mark.parametrize("field", ADDED_LATER)
+def test_a_file_older_than_a_field_is_read(field):
+    data = json.loads(PANOPTIC.to_json())
+    del data[field]
+    card = Card.from_json(json.dumps(data), source="model.onnx")
+    assert card == dataclasses.replace(PANOPTIC, **{field: ADDED_LATER[field]})
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Card) if f.name not in ADDED_LATER])
+def test_a_field_that_is_missing_is_named(field):
+    data = json.loads(PANOPTIC.to_json())
+    del data[field]
+    with pytest.raises(CardError, match="is damaged" if field == "schema" else f"it has no '{field}'"):
+        Card.from_json(json.dumps(data), source="model.onnx")
+
+
+ODD_VALUES = [None, True, -1, 0, 1, 2**70, 1.5, float("inf"), float("nan"), "", "x\ny", [], [[]], {}, {"a": {}}]
+
+
+def damaged(value, randomness):
+    """The JSON value with one place in it replaced."""
+    if isinstance(value, dict | list) and value and randomness.random() < 0.9:
+        keys = list(value) if isinstance(value, dict) else range(len(value))
+        key = randomness.choice(keys)
+        copy = value.copy()
+        copy[key] = damaged(value[key], randomness)
+        return copy
+    return randomness.choice(ODD_VALUES)
+
+
+def test_any_damage_is_either_harmless_or_an_error_of_one_line():
+    randomness = random.Random(0)
+    whole = json.loads(PANOPTIC.to_json())
+    refused = 0
+    for _ in range(3000):
+        try:
+            card = Card.from_json(json.dumps(damaged(whole, randomness)), source="model.onnx")
+        except CardError as error:
+            assert_one_line(error)
+            refused += 1
+        else:
+            # What is let through has the right types everywhere, so that it can be used and written.
+            assert Card.from_json(card.to_json(), source="model.onnx") == card
+    assert refused > 2000
+
+
+def assert_one_line(error):
+    assert str(error).startswith("model.onnx: ")
+    assert "\n" not in str(error)
+    assert len(str(error)) < 500

@@ -1,0 +1,96 @@
+"""What segopt knows of TensorRT's API is what the installed TensorRT-RTX has.
+
+mypy lets no code use more than `typings/tensorrt_rtx` declares, so what is checked here is all that is used.
+"""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from segopt.tensorrt.flavour import RTX_ONLY
+from segopt.tensorrt.module import TensorRT
+
+trt = pytest.importorskip("tensorrt_rtx")
+
+ROOT = Path(__file__).parents[3]
+STUB = ast.parse((ROOT / "typings/tensorrt_rtx/__init__.pyi").read_text())
+RTX_FILES = {"tensorrt/flavour.py", "tensorrt/module.py", "backends/tensorrt/contexts.py"}
+
+
+def classes(body, prefix=""):
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield prefix + node.name, node
+            yield from classes(node.body, f"{prefix}{node.name}.")
+
+
+CLASSES = dict(classes(STUB.body))
+FUNCTIONS = [
+    pytest.param(name, function, id=f"{name}.{function.name}")
+    for name, node in CLASSES.items()
+    for function in node.body
+    if isinstance(function, ast.FunctionDef)
+]
+ATTRIBUTES = [
+    (name, statement.target.id)
+    for name, node in CLASSES.items()
+    for statement in node.body
+    if isinstance(statement, ast.AnnAssign)
+]
+
+
+def find(name):
+    found = trt
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_each_class_is_there(name):
+    assert isinstance(find(name), type)
+
+
+@pytest.mark.parametrize(("name", "attribute"), ATTRIBUTES)
+def test_each_attribute_is_there(name, attribute):
+    assert hasattr(find(name), attribute)
+
+
+@pytest.mark.parametrize(("name", "function"), FUNCTIONS)
+def test_each_method_is_there_with_these_arguments(name, function):
+    owner = find(name)
+    if function.name == "__iter__":
+        assert list(owner((2, 3))) == [2, 3]
+        return
+    if any(isinstance(d, ast.Name) and d.id == "property" for d in function.decorator_list):
+        assert isinstance(getattr(owner, function.name), property)
+        return
+    names = [argument.arg for argument in function.args.args[1:]]
+    assert names in signatures(getattr(owner, function.name))
+
+
+def signatures(method):
+    """Argument names of each overload, without self, from the docstring that pybind11 writes."""
+    lines = re.findall(rf"^(?:\d+\. )?{method.__name__}\(self: (.*)\) -> ", method.__doc__, re.MULTILINE)
+    return [re.findall(r", (\w+): ", line) for line in lines]
+
+
+def test_the_module_offers_what_the_protocol_names():
+    names = [name for name in TensorRT.__annotations__ if not name.startswith("_")]
+    assert len(names) > 10
+    assert [name for name in names if not hasattr(trt, name)] == []
+    assert [name for name in names if name not in CLASSES] == []
+
+
+def test_what_rtx_alone_has_is_used_where_only_rtx_comes():
+    runtime = ROOT / "runtime/segopt"
+    users = {
+        path.relative_to(runtime).as_posix()
+        for path in runtime.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in RTX_ONLY
+    }
+    assert users <= RTX_FILES
+    assert "tensorrt/flavour.py" in users
