@@ -21,10 +21,10 @@ from segopt_export.precision.fitting import (
     Fitted,
     count_of,
     fit_to_half,
-    note_on_quantised,
+    note_on_quantized,
     pictures_for_int8,
 )
-from segopt_export.precision.int8 import quantise
+from segopt_export.precision.int8 import quantize
 from segopt_export.request import (
     DEFAULT_CANVAS,
     DEFAULT_NETWORKS,
@@ -95,9 +95,9 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
     notes += fitted.notes
     if request.precision == "int8":
         with step("INT8: scales of every layer, and the noise that they make"):
-            quantised = quantise(model, [picture.numpy() for picture in fitted.pictures], request.target)
-        model, card = quantised.model, replace(card, float_layers=tuple(quantised.float_layers))
-        notes.append(note_on_quantised(quantised))
+            quantized = quantize(model, [picture.numpy() for picture in fitted.pictures], request.target)
+        model, card = quantized.model, replace(card, float_layers=tuple(quantized.float_layers))
+        notes.append(note_on_quantized(quantized))
     add_card(model, card)
     figures: list[Figure] = []
     pictures = torch.cat(fitted.pictures[:CHECKED] or [fitted.example])

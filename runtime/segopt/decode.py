@@ -68,7 +68,7 @@ def decode_semantic(outputs: Outputs, i: int, letterbox: Letterbox) -> NDArray[n
 
 
 def decode_converged(outputs: Outputs, i: int) -> bool:
-    """Whether the graph's suppression settled on frame ``i``; graphs without suppression always do."""
+    """Whether the graph's suppression converged on frame ``i``; graphs without suppression always do."""
     converged = outputs.get("converged")
     return converged is None or bool(converged[i])
 

@@ -1,6 +1,6 @@
 """The errors that segopt raises on purpose.
 
-Each message is one line: what happened, to which file or value, and the mend. The command line prints it and
+Each message is one line: what happened, to which file or value, and the fix. The command line prints it and
 exits with a non-zero status; a traceback is kept for what nobody foresaw.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class SegoptError(Exception):
-    """Base class of every error that a user can mend."""
+    """Base class of every error that a user can fix."""
 
 
 class CardError(SegoptError):
@@ -40,4 +40,4 @@ class UsageError(SegoptError):
 
 
 class SuppressionWarning(UserWarning):
-    """The fixed number of suppression steps in the graph did not settle on a frame."""
+    """The fixed number of suppression steps in the graph did not converge on a frame."""

@@ -1,7 +1,7 @@
 """Letterboxing: a frame of any size on the fixed canvas of a network, and back.
 
-The aspect is kept, the picture sits at the top left, and the rest is padded with the mean colour, which
-normalisation turns into zeros: what torchvision pads its batches with
+The aspect is kept, the picture sits at the top left, and the rest is padded with the mean color, which
+normalization turns into zeros: what torchvision pads its batches with
 (``torchvision/models/detection/transform.py``).
 """
 
@@ -42,7 +42,7 @@ class Letterbox:
         Args:
             frame: uint8 BGR [h, w, 3].
             canvas: uint8 BGR [H, W, 3], overwritten.
-            padding: colour of the padding, BGR, 0 to 255.
+            padding: color of the padding, BGR, 0 to 255.
         """
         height, width = self.content
         if self.content == self.frame:
@@ -60,12 +60,12 @@ class Letterbox:
         return boxes * np.array([x, y, x, y], dtype=np.float32)
 
     def map_to_frame(self, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Label map uint8 [H, W] of the canvas -> uint8 [h, w] of the frame, nearest neighbour."""
+        """Label map uint8 [H, W] of the canvas -> uint8 [h, w] of the frame, nearest neighbor."""
         content = classes[: self.content[0], : self.content[1]]
         if self.content == self.frame:
             return np.ascontiguousarray(content)
         height, width = self.frame
-        # INTER_NEAREST takes the top left neighbour; INTER_NEAREST_EXACT the nearest to the pixel's centre.
+        # INTER_NEAREST takes the top left neighbor; INTER_NEAREST_EXACT the nearest to the pixel's center.
         resized = cv2.resize(content, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         return resized.astype(np.uint8, copy=False)
 
@@ -88,7 +88,7 @@ def letterbox_frames(frames: Sequence[Frame], card: Card) -> Prepared:
     """
     if not 0 < len(frames) <= card.batch:
         raise ValueError(f"{len(frames)} frames for a model that takes 1 to {card.batch} at once")
-    # Mean colour as BGR bytes: what normalisation turns into zeros.
+    # Mean color as BGR bytes: what normalization turns into zeros.
     padding = tuple(round(255 * mean) for mean in reversed(card.mean))
     image = np.empty((card.batch, *card.canvas, 3), dtype=np.uint8)
     image[len(frames) :] = padding

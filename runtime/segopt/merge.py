@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.masks.bitmask import PackedCrop
-from segopt.masks.paste import paste_packed
+from segopt.masks.bitmask import Bitmask
+from segopt.masks.paste import paste_bitmasks
 from segopt.model.card import PasteRule
 from segopt.segment import Segment
 
@@ -65,7 +65,7 @@ def merge_panoptic(
     order = order[scores[order] >= score_threshold]
     height, width = semantic.shape
     free = _Free(height, width)
-    crops = paste_packed(masks[order], boxes[order], height, width, rule=paste, grid=8)
+    crops = paste_bitmasks(masks[order], boxes[order], height, width, rule=paste, grid=8)
     claims = ((i, free.claim(crop, overlap_threshold)) for i, crop in zip(order.tolist(), crops, strict=True))
     visible = [(i, own) for i, own in claims if own is not None]
     codes, first = _paint(semantic, [own for _, own in visible])
@@ -92,16 +92,14 @@ class _Free:
     def __init__(self, height: int, width: int) -> None:
         self._bits = np.full((height, (width + 7) // 8), 255, dtype=np.uint8)
 
-    def claim(self, crop: PackedCrop, overlap_threshold: float) -> PackedCrop | None:
+    def claim(self, crop: Bitmask, overlap_threshold: float) -> Bitmask | None:
         """Take a mask's free pixels, if it has some and no more than this share of it is taken already."""
         area = crop.area
         if area == 0:
             return None
         height, pitch = crop.bits.shape
         around = self._bits[crop.y : crop.y + height, crop.x // 8 : crop.x // 8 + pitch]
-        own = PackedCrop(
-            crop.x, crop.y, crop.width, np.asarray(cv2.bitwise_and(crop.bits, around), dtype=np.uint8)
-        )
+        own = Bitmask(crop.x, crop.y, crop.width, np.asarray(cv2.bitwise_and(crop.bits, around), dtype=np.uint8))
         free = own.area
         if free == 0 or (area - free) / area > overlap_threshold:
             return None
@@ -109,7 +107,7 @@ class _Free:
         return own
 
 
-def _paint(semantic: NDArray[np.uint8], visible: list[PackedCrop]) -> tuple[NDArray[np.unsignedinteger], int]:
+def _paint(semantic: NDArray[np.uint8], visible: list[Bitmask]) -> tuple[NDArray[np.unsignedinteger], int]:
     """The label map with things painted over it, and the first thing's code; below it are semantic indices."""
     first = int(semantic.max()) + 1
     # As few bytes a pixel as the codes need: the memory that is touched is most of the cost.

@@ -1,6 +1,6 @@
 """What a segmenter returns: small frozen dataclasses of numpy arrays at the frame's own resolution.
 
-Each result draws itself onto a frame and gives its COCO form. Category names, thing or stuff, and colours come
+Each result draws itself onto a frame and gives its COCO form. Category names, thing or stuff, and colors come
 from the model's card, which every result carries as ``categories``.
 """
 
@@ -37,7 +37,7 @@ class SemanticResult:
         return height, width
 
     def draw(self, frame: Frame, *, opacity: float = 0.5) -> Frame:
-        """The frame with classes in colour and a legend; a new array, uint8 BGR [H, W, 3]."""
+        """The frame with classes in color and a legend; a new array, uint8 BGR [H, W, 3]."""
         return draw_semantic(frame, self.classes, self.categories, opacity=opacity)
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
@@ -105,7 +105,7 @@ class PanopticResult:
         return np.equal(self.segment_map, segment_id)
 
     def draw(self, frame: Frame, *, opacity: float = 0.5) -> Frame:
-        """The frame with segments in colour, outlined and named; a new array, uint8 BGR [H, W, 3]."""
+        """The frame with segments in color, outlined and named; a new array, uint8 BGR [H, W, 3]."""
         return draw_panoptic(frame, self.segment_map, self.segments, self.categories, opacity=opacity)
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:

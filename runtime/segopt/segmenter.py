@@ -141,7 +141,7 @@ class Segmenter:
             results += self.finish(prepared, self.infer(prepared))
         if not all(getattr(result, "converged", True) for result in results):
             warnings.warn(
-                "the graph's suppression did not settle on a frame, so some boxes may be wrong; "
+                "the graph's suppression did not converge on a frame, so some boxes may be wrong; "
                 "export the model with more --suppression-steps and --candidates",
                 SuppressionWarning,
                 stacklevel=2,

@@ -29,7 +29,7 @@ def test_the_demo_model_knows_the_categories_of_the_scenes(demo_model):
     assert {origin.name for origin in card.weights.values()} == {"demo"}
 
 
-def test_most_of_a_scene_is_recognised(demo_model):
+def test_most_of_a_scene_is_recognized(demo_model):
     scenes = [Scene(seed).render(*SIZE) for seed in range(12)]
     right, large, found = [], 0, 0
     with segopt.load(demo_model, stuff_area=400) as segmenter:

@@ -4,7 +4,7 @@ import pytest
 
 from segopt.builder.build import build
 from segopt.builder.options import BuildOptions
-from segopt.tensorrt.flavour import builder_here
+from segopt.tensorrt.flavor import builder_here
 
 needs_tensorrt = pytest.mark.skipif(builder_here() != "tensorrt", reason="TensorRT itself is not installed")
 

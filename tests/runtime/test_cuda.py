@@ -95,7 +95,7 @@ def test_a_call_that_fails_is_an_exception_with_its_name(make, function):
     assert (error.value.function, error.value.code) == (function, "cudaErrorInsufficientDriver")
 
 
-def test_cuda_bindings_that_are_not_there_are_an_error_with_the_mend(monkeypatch):
+def test_cuda_bindings_that_are_not_there_are_an_error_with_the_fix(monkeypatch):
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
     calls.runtime.cache_clear()
     with pytest.raises(EngineError, match=r"cuda-bindings is not usable \(.*\); .*`pip install cuda-bindings`"):

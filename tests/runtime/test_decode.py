@@ -108,8 +108,8 @@ def test_the_label_map_is_cut_out_of_its_padding_and_brought_to_the_frame():
     assert (classes[:, 16:] == 2).all()
 
 
-def test_graphs_without_suppression_are_always_settled():
+def test_graphs_without_suppression_are_always_converged():
     assert decode_converged({}, 0)
-    settled = {"converged": np.int32([1, 0])}
-    assert decode_converged(settled, 0)
-    assert not decode_converged(settled, 1)
+    converged = {"converged": np.int32([1, 0])}
+    assert decode_converged(converged, 0)
+    assert not decode_converged(converged, 1)

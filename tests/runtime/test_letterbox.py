@@ -103,7 +103,7 @@ def test_no_boxes_are_no_boxes():
 
 
 @pytest.mark.parametrize("size", FRAMES)
-def test_each_pixel_of_a_label_map_comes_from_the_nearest_centre(size):
+def test_each_pixel_of_a_label_map_comes_from_the_nearest_center(size):
     letterbox = Letterbox.fit(size, CANVAS)
     # Label maps that spell the row and the column of each canvas pixel.
     rows, columns = (letterbox.map_to_frame(index) for index in np.indices(CANVAS, dtype=np.uint8))
@@ -120,7 +120,7 @@ def test_each_pixel_of_a_label_map_comes_from_the_nearest_centre(size):
 
 @pytest.mark.parametrize("size", [(48, 80), (96, 160), (192, 320), (288, 480)])
 def test_a_label_map_survives_the_way_there_and_back(size):
-    # Blocks of at least one canvas pixel: nearest neighbour keeps them exactly at whole scales.
+    # Blocks of at least one canvas pixel: nearest neighbor keeps them exactly at whole scales.
     coarse = np.random.default_rng(1).integers(0, 21, (12, 20), dtype=np.uint8)
     classes = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_NEAREST)
     letterbox = Letterbox.fit(size, CANVAS)

@@ -191,11 +191,11 @@ def test_options_that_cannot_be_are_refused(semantic_engine, options, message):
         segopt.load(semantic_engine, **options)
 
 
-# Suppression that did not settle.
+# Suppression that did not converge.
 
 
 @pytest.mark.parametrize("make", [tiny.instance_engine, tiny.panoptic_engine])
-def test_suppression_that_did_not_settle_is_a_warning_and_stands_in_the_result(tmp_path, make):
+def test_suppression_that_did_not_converge_is_a_warning_and_stands_in_the_result(tmp_path, make):
     segmenter = segopt.load(make(tmp_path / "engine.onnx", converged=False))
     with pytest.warns(SuppressionWarning, match="--suppression-steps") as caught:
         result = segmenter(DARK)
@@ -205,13 +205,13 @@ def test_suppression_that_did_not_settle_is_a_warning_and_stands_in_the_result(t
         segmenter([DARK, DARK])
 
 
-def test_suppression_that_settled_is_silent(instance_engine):
+def test_suppression_that_converged_is_silent(instance_engine):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert segopt.load(instance_engine)(DARK).converged
 
 
-def test_the_semantic_view_has_nothing_to_settle(tmp_path):
+def test_the_semantic_view_has_nothing_to_converge(tmp_path):
     engine = tiny.panoptic_engine(tmp_path / "panoptic.onnx", converged=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -307,7 +307,7 @@ def test_a_plan_needs_its_sidecar_and_a_gpu(tmp_path, semantic_engine):
 @pytest.mark.skipif(
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this ONNX Runtime has CUDA"
 )
-def test_a_gpu_that_is_not_there_is_an_error_with_the_mend(semantic_engine):
+def test_a_gpu_that_is_not_there_is_an_error_with_the_fix(semantic_engine):
     with pytest.raises(EngineError, match=r"segopt\[gpu\].*--device cpu"):
         segopt.load(semantic_engine, device="cuda")
     assert "CPU" in segopt.load(semantic_engine, device="auto").backend.name

@@ -49,15 +49,15 @@ class AveragePrecision:
             found.dataset = {**truth.dataset, "annotations": _detections(kind, results)}
             truth.createIndex()
             found.createIndex()
-            judge = COCOeval(truth, found, kind)
-            judge.params.imgIds = sorted(wanted)
-            judge.params.catIds = [entry.id for entry in classes]
-            judge.evaluate()
-            judge.accumulate()
+            evaluator = COCOeval(truth, found, kind)
+            evaluator.params.imgIds = sorted(wanted)
+            evaluator.params.catIds = [entry.id for entry in classes]
+            evaluator.evaluate()
+            evaluator.accumulate()
         self._column = {entry.id: k for k, entry in enumerate(classes)}
-        self._ious = [round(float(iou), 2) for iou in judge.params.iouThrs]
-        self._areas = list(judge.params.areaRngLbl)
-        self._precision: NDArray[np.float64] = judge.eval["precision"][..., -1]
+        self._ious = [round(float(iou), 2) for iou in evaluator.params.iouThrs]
+        self._areas = list(evaluator.params.areaRngLbl)
+        self._precision: NDArray[np.float64] = evaluator.eval["precision"][..., -1]
         """float64 [IoU, recall, class, area], -1 where no object is."""
 
     def of(self, class_ids: Collection[int]) -> Figures:
@@ -78,7 +78,7 @@ class AveragePrecision:
 
 
 def _detections(kind: str, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Results as pycocotools holds them, with the area of what is judged: of the mask, or of the box."""
+    """Results as pycocotools holds them, with the area of what is evaluated: of the mask, or of the box."""
     from pycocotools import mask
 
     detections = []

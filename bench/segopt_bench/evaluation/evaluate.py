@@ -16,9 +16,9 @@ from segopt.segmenter import Segmenter, Thresholds
 from segopt.sources.pictures import read_picture
 from segopt_bench.evaluation.coco_files import categories_of, kind_of, panoptic_truth, read_json
 from segopt_bench.evaluation.data_folder import Data
-from segopt_bench.evaluation.judges import InstanceJudge, Judge, PanopticJudge, SemanticJudge
+from segopt_bench.evaluation.evaluators import Evaluator, InstanceEvaluator, PanopticEvaluator, SemanticEvaluator
 from segopt_bench.evaluation.panoptic_quality import SegmentMap
-from segopt_bench.evaluation.problems import EvaluationError, LeftOut, LeftOutError, summarise
+from segopt_bench.evaluation.problems import EvaluationError, LeftOut, LeftOutError, summarize
 from segopt_bench.evaluation.scores import Evaluation
 from segopt_bench.evaluation.truth import PanopticTruth
 
@@ -34,42 +34,42 @@ def evaluate_engine(
     limit: int | None = None,
     progress: Progress = lambda _done, _all: None,
 ) -> Evaluation:
-    """Run a model over the pictures and judge each of its views that there is ground truth for.
+    """Run a model over the pictures and evaluate each of its views that there is ground truth for.
 
     AP takes every detection that the network gives, PQ those above the segmenter's own thresholds.
 
     Args:
         segmenter: the model.
         data: pictures with ground truth.
-        modes: views to judge; None is all that the model and the data have.
+        modes: views to evaluate; None is all that the model and the data have.
         limit: how many pictures at most, the first ones.
         progress: called after each batch.
 
     Raises:
-        EvaluationError: there is nothing to judge, or not one picture that can be.
+        EvaluationError: there is nothing to evaluate, or not one picture that can be.
         EngineError: the runtime failed.
     """
-    judges, notes = _judges(segmenter, data, modes)
-    views = {mode: _view(segmenter, mode) for mode in judges}
-    evaluation = _Evaluation(list(judges.values()), data, limit)
+    evaluators, notes = _evaluators(segmenter, data, modes)
+    views = {mode: _view(segmenter, mode) for mode in evaluators}
+    evaluation = _Evaluation(list(evaluators.values()), data, limit)
     evaluation.notes += [*_notes_on_weights(segmenter), *notes]
-    unsettled = done = 0
+    unconverged = done = 0
     keys = evaluation.keys
     for batch in _frames(evaluation, data, segmenter.batch):
         prepared = segmenter.prepare([frame for _, frame in batch])
         outputs = segmenter.infer(prepared)
-        unsettled_keys = set()
+        unconverged_keys = set()
         for mode, view in views.items():
             for (key, _), result in zip(batch, view.finish(prepared, outputs), strict=True):
-                evaluation.attempt(judges[mode], key, partial(judges[mode].add, key, result))
+                evaluation.attempt(evaluators[mode], key, partial(evaluators[mode].add, key, result))
                 if not getattr(result, "converged", True):
-                    unsettled_keys.add(key)
-        unsettled += len(unsettled_keys)
+                    unconverged_keys.add(key)
+        unconverged += len(unconverged_keys)
         done += len(batch)
         progress(min(done + evaluation.unread, len(keys)), len(keys))
-    if unsettled:
+    if unconverged:
         evaluation.notes.append(
-            f"on {unsettled} pictures the model's suppression did not settle, so some boxes may be wrong"
+            f"on {unconverged} pictures the model's suppression did not converge, so some boxes may be wrong"
         )
     return evaluation.finish()
 
@@ -77,7 +77,7 @@ def evaluate_engine(
 def evaluate_predictions(
     path: Path, data: Data, *, limit: int | None = None, progress: Progress = lambda _done, _all: None
 ) -> Evaluation:
-    """Judge the panoptic maps that ``segopt run --save panoptic`` wrote.
+    """Evaluator the panoptic maps that ``segopt run --save panoptic`` wrote.
 
     Maps and ground truth belong together by the names of their pictures; where not one name is in both (frames of
     a video), by image id.
@@ -94,62 +94,66 @@ def evaluate_predictions(
     if data.panoptic is None:
         raise EvaluationError(f"{data.source}: has no panoptic ground truth, which --predictions are held against")
     found = _open_predictions(path)
-    judge = PanopticJudge(data.panoptic, categories_of(found.classes))
+    evaluator = PanopticEvaluator(data.panoptic, categories_of(found.classes))
     keys = _pair(data.panoptic, found)
-    evaluation = _Evaluation([judge], None, limit, keys)
+    evaluation = _Evaluation([evaluator], None, limit, keys)
     if not _same_names(data.panoptic, found):
         evaluation.notes.append("predictions and ground truth share no picture's name: paired by image id")
     for done, key in enumerate(evaluation.keys, start=1):
-        evaluation.attempt(judge, key, partial(_add_map, judge, key, found, keys[key]))
+        evaluation.attempt(evaluator, key, partial(_add_map, evaluator, key, found, keys[key]))
         progress(done, len(evaluation.keys))
     return evaluation.finish()
 
 
 class _Evaluation:
-    """Keeps account of what is judged and what is left out."""
+    """Keeps account of what is evaluated and what is left out."""
 
     def __init__(
-        self, judges: Sequence[Judge], data: Data | None, limit: int | None, found: Collection[str] = ()
+        self, evaluators: Sequence[Evaluator], data: Data | None, limit: int | None, found: Collection[str] = ()
     ) -> None:
-        self.judges = judges
+        self.evaluators = evaluators
         self.left_out: list[LeftOut] = []
-        self.notes = [note for judge in judges for note in judge.notes]
+        self.notes = [note for evaluator in evaluators for note in evaluator.notes]
         self.unread = 0
         present = data.images.keys() if data is not None else found
         lack = "no such picture" if data is not None else "no prediction"
-        for judge in judges:
-            self.left_out += [LeftOut(key, lack, judge.measure) for key in judge.keys if key not in present]
+        for evaluator in evaluators:
+            self.left_out += [
+                LeftOut(key, lack, evaluator.measure) for key in evaluator.keys if key not in present
+            ]
             if data is not None:
                 self.left_out += [
-                    LeftOut(key, "it has no annotation", judge.measure) for key in present if key not in judge.keys
+                    LeftOut(key, "it has no annotation", evaluator.measure)
+                    for key in present
+                    if key not in evaluator.keys
                 ]
-        keys = [key for key in present if any(key in judge.keys for judge in judges)]
+        keys = [key for key in present if any(key in evaluator.keys for evaluator in evaluators)]
         self.keys = keys if limit is None else keys[:limit]
         if limit is not None and limit < len(keys):
             self.notes.append(f"the first {limit} of {len(keys)} pictures, as --limit asks")
 
-    def attempt(self, judge: Judge, key: str, add: Callable[[], None]) -> None:
-        """Let a judge add a picture that it has ground truth for; note why it could not."""
-        if key not in judge.keys:
+    def attempt(self, evaluator: Evaluator, key: str, add: Callable[[], None]) -> None:
+        """Let an evaluator add a picture that it has ground truth for; note why it could not."""
+        if key not in evaluator.keys:
             return
         try:
             add()
         except LeftOutError as error:
-            self.left_out.append(LeftOut(key, str(error), judge.measure))
+            self.left_out.append(LeftOut(key, str(error), evaluator.measure))
 
     def finish(self) -> Evaluation:
-        for judge in self.judges:
-            if judge.count == 0:
-                reasons = summarise(entry for entry in self.left_out if entry.measure == judge.measure)
-                raise EvaluationError(f"{judge.measure}: no picture can be evaluated; {'; '.join(reasons)}")
-        scores = tuple(scores for judge in self.judges for scores in judge.scores())
+        for evaluator in self.evaluators:
+            if evaluator.count == 0:
+                reasons = summarize(entry for entry in self.left_out if entry.measure == evaluator.measure)
+                raise EvaluationError(f"{evaluator.measure}: no picture can be evaluated; {'; '.join(reasons)}")
+        scores = tuple(scores for evaluator in self.evaluators for scores in evaluator.scores())
         return Evaluation(scores, tuple(self.left_out), tuple(self.notes))
 
 
-def _judges(
+def _evaluators(
     segmenter: Segmenter, data: Data, modes: Collection[Mode] | None
-) -> tuple[dict[Mode, Judge], list[str]]:
-    """A judge for each view, and notes on views that nobody asked for and that cannot be judged."""
+) -> tuple[dict[Mode, Evaluator], list[str]]:
+    """An evaluator for each view, and notes on views that nobody asked for and that cannot be evaluated."""
     card = segmenter.card
     there = [mode for mode in MODES if getattr(data, mode) is not None]
     for mode in modes or ():
@@ -162,16 +166,16 @@ def _judges(
         raise EvaluationError(
             f"{data.source}: has {', '.join(there)} ground truth, and the model gives {', '.join(card.views)}"
         )
-    judges: dict[Mode, Judge] = {}
+    evaluators: dict[Mode, Evaluator] = {}
     notes: list[str] = []
     for mode in chosen:
         try:
-            judges[mode] = _judge(mode, data, card.categories[mode])
+            evaluators[mode] = _evaluator(mode, data, card.categories[mode])
         except EvaluationError as error:
-            if modes or mode == card.mode or (mode == chosen[-1] and not judges):
+            if modes or mode == card.mode or (mode == chosen[-1] and not evaluators):
                 raise
             notes.append(f"{mode} is left out: {error}")
-    return judges, notes
+    return evaluators, notes
 
 
 def _notes_on_weights(segmenter: Segmenter) -> list[str]:
@@ -183,13 +187,13 @@ def _notes_on_weights(segmenter: Segmenter) -> list[str]:
     ]
 
 
-def _judge(mode: Mode, data: Data, classes: Sequence[Category]) -> Judge:
+def _evaluator(mode: Mode, data: Data, classes: Sequence[Category]) -> Evaluator:
     if mode == "semantic" and data.semantic is not None:
-        return SemanticJudge(data.semantic, classes)
+        return SemanticEvaluator(data.semantic, classes)
     if mode == "instance" and data.instance is not None:
-        return InstanceJudge(data.instance, classes)
+        return InstanceEvaluator(data.instance, classes)
     assert data.panoptic is not None
-    return PanopticJudge(data.panoptic, classes)
+    return PanopticEvaluator(data.panoptic, classes)
 
 
 def _view(segmenter: Segmenter, mode: Mode) -> Segmenter:
@@ -208,9 +212,9 @@ def _frames(evaluation: _Evaluation, data: Data, size: int) -> Iterator[list[tup
         except SourceError:
             evaluation.unread += 1
             evaluation.left_out += [
-                LeftOut(key, "its picture is damaged, or cannot be read", judge.measure)
-                for judge in evaluation.judges
-                if key in judge.keys
+                LeftOut(key, "its picture is damaged, or cannot be read", evaluator.measure)
+                for evaluator in evaluation.evaluators
+                if key in evaluator.keys
             ]
         if len(batch) == size:
             yield batch
@@ -219,8 +223,8 @@ def _frames(evaluation: _Evaluation, data: Data, size: int) -> Iterator[list[tup
         yield batch
 
 
-def _add_map(judge: PanopticJudge, key: str, found: PanopticTruth, found_key: str) -> None:
-    judge.add_map(key, _agreeing(found, found_key))
+def _add_map(evaluator: PanopticEvaluator, key: str, found: PanopticTruth, found_key: str) -> None:
+    evaluator.add_map(key, _agreeing(found, found_key))
 
 
 def _open_predictions(path: Path) -> PanopticTruth:

@@ -34,7 +34,7 @@ def read_panoptic_ids(path: Path) -> NDArray[np.int32]:
     """
     values, mode = _read(path)
     if mode not in ("RGB", "RGBA"):
-        raise LeftOutError(f"its panoptic PNG is not in colour ({mode})")
+        raise LeftOutError(f"its panoptic PNG is not in color ({mode})")
     return read_panoptic_png(np.ascontiguousarray(values[..., 2::-1]).astype(np.uint8))
 
 

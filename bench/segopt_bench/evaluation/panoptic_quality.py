@@ -16,7 +16,7 @@ from segopt_bench.evaluation.classes import TruthClass
 from segopt_bench.evaluation.scores import Figures, mean
 
 _ID_BITS = 24
-_VOID, _STRAY = 0, -1
+_VOID, _UNKNOWN = 0, -1
 
 
 @dataclass(frozen=True)
@@ -127,4 +127,4 @@ def _intersections(truth: SegmentMap, found: SegmentMap) -> NDArray[np.int64]:
 def _positions(ids: NDArray[np.int64], segments: Sequence[SegmentLabel]) -> NDArray[np.int64]:
     position = {segment.id: i for i, segment in enumerate(segments, start=1)}
     position[0] = _VOID
-    return np.array([position.get(int(i), _STRAY) for i in ids], dtype=np.int64)
+    return np.array([position.get(int(i), _UNKNOWN) for i in ids], dtype=np.int64)

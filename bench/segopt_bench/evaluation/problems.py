@@ -26,7 +26,7 @@ class LeftOut:
     """What it was left out of: ``semantic``, ``instance`` or ``panoptic``."""
 
 
-def summarise(left_out: Iterable[LeftOut]) -> list[str]:
+def summarize(left_out: Iterable[LeftOut]) -> list[str]:
     """One line for each reason, with the number of pictures and the first of their names."""
     pictures: dict[str, dict[str, None]] = {}
     measures: dict[str, dict[str, None]] = {}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from segopt_bench.evaluation.problems import LeftOut, summarise
+from segopt_bench.evaluation.problems import LeftOut, summarize
 
 Figures = Mapping[str, float | None]
 """Name of a figure to its value, 0 to 1; None where nothing defines it (no such object, no such class)."""
@@ -56,7 +56,7 @@ class Evaluation:
     @property
     def remarks(self) -> list[str]:
         """The notes, and what was left out; a line each."""
-        return [*self.notes, *summarise(self.left_out)]
+        return [*self.notes, *summarize(self.left_out)]
 
     def to_json(self) -> dict[str, Any]:
         """As plain dicts: ``scores`` by measure, ``left_out``, ``notes``."""

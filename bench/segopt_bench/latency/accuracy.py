@@ -29,7 +29,9 @@ def write_scenes(folder: Path, count: int, size: tuple[int, int], progress: Call
     write_dataset(folder, range(FIRST_SCENE, FIRST_SCENE + count), size, progress=progress)
 
 
-def judge(segmenter: Segmenter, scenes: Path, progress: Callable[[int, int], None]) -> tuple[Accuracy, list[str]]:
+def measure_accuracy(
+    segmenter: Segmenter, scenes: Path, progress: Callable[[int, int], None]
+) -> tuple[Accuracy, list[str]]:
     """The headline figures of a model's views, and remarks.
 
     Raises:
@@ -38,8 +40,8 @@ def judge(segmenter: Segmenter, scenes: Path, progress: Callable[[int, int], Non
     from segopt_bench.evaluation import evaluate_engine, open_data
 
     limits = dataclasses.replace(segmenter.thresholds, score=segmenter.card.score_threshold, stuff_area=STUFF_AREA)
-    judged = Segmenter(segmenter.card, segmenter.backend, segmenter.mode, limits)
-    evaluation = evaluate_engine(judged, open_data(scenes), progress=progress)
+    evaluated = Segmenter(segmenter.card, segmenter.backend, segmenter.mode, limits)
+    evaluation = evaluate_engine(evaluated, open_data(scenes), progress=progress)
     figures = {
         title: scores.totals["all"].get(figure)
         for scores in evaluation.scores

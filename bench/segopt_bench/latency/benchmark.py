@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from segopt.errors import SegoptError, UsageError
 from segopt.segmenter import Segmenter
-from segopt_bench.latency.accuracy import Accuracy, judge, write_scenes
+from segopt_bench.latency.accuracy import Accuracy, measure_accuracy, write_scenes
 from segopt_bench.latency.contenders import (
     EagerOptions,
     Group,
@@ -61,7 +61,7 @@ class Request:
     device: Device = "auto"
     eager: EagerOptions = field(default_factory=EagerOptions)
     accuracy_scenes: int = 0
-    """Scenes to judge each engine on; 0 judges none."""
+    """Scenes to evaluate each engine on; 0 evaluates none."""
     layers: bool = False
 
 
@@ -119,12 +119,12 @@ def _measure_group(group: Group, pictures: Pictures, request: Request, watch: Wa
                 progress=progress,
             )
         names = [engine.name for engine in engines]
-        notes = [*group.notes, *pictures.notes, *_unsettled(measured)]
+        notes = [*group.notes, *pictures.notes, *_unconverged(measured)]
         accuracy: dict[str, Accuracy] = {}
         if request.accuracy_scenes:
-            judged = dict(zip(names, (segmenter for _, segmenter in loaded), strict=True))
+            evaluated = dict(zip(names, (segmenter for _, segmenter in loaded), strict=True))
             first = eager[0].name if eager else None
-            accuracy, remarks = _judge_all(group, judged, request, watch, eager=first)
+            accuracy, remarks = _measure_accuracies(group, evaluated, request, watch, eager=first)
             notes += remarks
         layers: dict[str, LayerProfile] = {}
         if request.layers:
@@ -147,36 +147,36 @@ def _measure_group(group: Group, pictures: Pictures, request: Request, watch: Wa
     )
 
 
-def _unsettled(measured: Sequence[Measured]) -> list[str]:
+def _unconverged(measured: Sequence[Measured]) -> list[str]:
     return [
-        f"{each.name}: suppression did not settle on {each.unsettled:.0%} of the frames, so some boxes may be "
+        f"{each.name}: suppression did not converge on {each.unconverged:.0%} of the frames, so some boxes may be "
         "wrong; export it with more --suppression-steps and --candidates"
         for each in measured
-        if each.unsettled
+        if each.unconverged
     ]
 
 
-def _judge_all(
+def _measure_accuracies(
     group: Group, engines: dict[str, Segmenter], request: Request, watch: Watch, *, eager: str | None
 ) -> tuple[dict[str, Accuracy], list[str]]:
     """Accuracy by contender's name, and remarks; PyTorch's is that of its networks behind segopt's own merging."""
     accuracy: dict[str, Accuracy] = {}
     remarks: list[str] = []
     count, size = request.accuracy_scenes, group.card.canvas
-    judged = dict(engines)
+    evaluated = dict(engines)
     if eager is not None:
         from segopt_bench.pytorch.network import torch_segmenter
 
         first = next(iter(engines.values()))
-        judged = {eager: torch_segmenter(group.card, first.thresholds, request.eager.files), **judged}
+        evaluated = {eager: torch_segmenter(group.card, first.thresholds, request.eager.files), **evaluated}
     with tempfile.TemporaryDirectory() as folder:
         scenes = Path(folder)
         with watch(f"{count} scenes for accuracy") as progress:
             write_scenes(scenes, count, size, lambda done: progress(done, count))
-        for name, segmenter in judged.items():
+        for name, segmenter in evaluated.items():
             try:
                 with watch(f"accuracy of {name}") as progress:
-                    accuracy[name], notes = judge(segmenter, scenes, progress)
+                    accuracy[name], notes = measure_accuracy(segmenter, scenes, progress)
             except SegoptError as error:
                 notes = [f"no accuracy: {error}"]
             remarks += [note for note in notes if note not in remarks]

@@ -74,10 +74,10 @@ def profile_layers(model: Path, images: Sequence[NDArray[np.uint8]], *, most: in
         except Exception as error:
             raise EngineError(f"{model}: ONNX Runtime cannot profile it ({str(error).splitlines()[0]})") from error
         events = json.loads(Path(trace).read_text(encoding="utf-8"))
-    return summarise(events, len(images), most)
+    return summarize(events, len(images), most)
 
 
-def summarise(events: Sequence[dict[str, Any]], runs: int, most: int) -> LayerProfile:
+def summarize(events: Sequence[dict[str, Any]], runs: int, most: int) -> LayerProfile:
     """Add up the events of ONNX Runtime's trace, all inferences but the first."""
     kernels = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX)]
     times: defaultdict[str, list[float]] = defaultdict(list)

@@ -31,7 +31,7 @@ class GroupReport:
     """The baseline first: PyTorch eager where it took part, else the first engine."""
     missing: tuple[Missing, ...] = ()
     accuracy: Mapping[str, Accuracy] = field(default_factory=dict)
-    """By contender's name; who is not in it was not judged."""
+    """By contender's name; who is not in it was not evaluated."""
     layers: Mapping[str, LayerProfile] = field(default_factory=dict)
     """By engine's name."""
     notes: tuple[str, ...] = ()
@@ -102,7 +102,7 @@ def _measured_json(measured: Measured, group: GroupReport) -> dict[str, Any]:
         "times_as_fast": dataclasses.asdict(measured.times_as_fast_as(group.baseline)),
         "objects": dataclasses.asdict(measured.objects),
         "agreement": measured.agreement,
-        "unsettled": measured.unsettled,
+        "unconverged": measured.unconverged,
         "accuracy": None if accuracy is None else dict(accuracy),
         "rounds": [{**timing.stages, "total": timing.total, "draw": timing.draw} for timing in measured.timings],
     }

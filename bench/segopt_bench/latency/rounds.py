@@ -47,8 +47,8 @@ class Measured:
     """How many objects or segments a frame had; of a semantic result, classes."""
     agreement: float | None
     """Share of pixels whose class is that of the first contender's result; None for the first itself."""
-    unsettled: float = 0.0
-    """Share of frames on which the graph's suppression did not settle."""
+    unconverged: float = 0.0
+    """Share of frames on which the graph's suppression did not converge."""
 
     @property
     def total(self) -> Spread:
@@ -90,7 +90,7 @@ def run_rounds(
     """
     timings: list[list[Timing]] = [[] for _ in contenders]
     objects: list[list[int]] = [[] for _ in contenders]
-    settled: list[list[bool]] = [[] for _ in contenders]
+    converged: list[list[bool]] = [[] for _ in contenders]
     maps: list[dict[int, list[NDArray[np.integer]]]] = [{} for _ in contenders]
     calls = len(contenders) * (warmup + rounds)
     done = 0
@@ -103,7 +103,7 @@ def run_rounds(
             if i >= 0:
                 timings[k].append(timing)
                 objects[k] += [count_objects(result) for result in results]
-                settled[k] += [getattr(result, "converged", True) for result in results]
+                converged[k] += [getattr(result, "converged", True) for result in results]
                 if picture not in maps[k]:
                     maps[k][picture] = [class_map(result) for result in results]
             done += 1
@@ -116,7 +116,7 @@ def run_rounds(
             tuple(timings[k]),
             Spread.of(objects[k]),
             None if k == 0 else _agreement(maps[0], maps[k]),
-            1 - float(np.mean(settled[k])),
+            1 - float(np.mean(converged[k])),
         )
         for k, contender in enumerate(contenders)
     ]

@@ -29,7 +29,7 @@ class Path:
     heading: float
     """Radians; 0 is along z, positive turns to x."""
     speed: float = 0.0
-    """Metres a second."""
+    """Meters a second."""
     since: float = 0.0
     """Time in seconds at which (x, z) is reached."""
 
@@ -51,7 +51,7 @@ class View:
 
 
 class Brush:
-    """Draws in an actor's own space: x ahead, y up, z to its right, metres, the origin on the ground.
+    """Draws in an actor's own space: x ahead, y up, z to its right, meters, the origin on the ground.
 
     Args:
         view: what it is seen through.
@@ -94,14 +94,14 @@ class Brush:
         return world
 
     def tone(self, color: Rgb, normal: Vector | None = None) -> Bgr:
-        """The colour in the picture; the normal is in the actor's space."""
+        """The color in the picture; the normal is in the actor's space."""
         if normal is not None:
             ahead, up, right = normal
             normal = (ahead * self._sin + right * self._cos, up, ahead * self._cos - right * self._sin)
         return self._light.shade(color, self.depth, normal)
 
     def glow(self, color: Rgb) -> Bgr:
-        """The colour in the picture of a lamp: shining where lamps are lit."""
+        """The color in the picture of a lamp: shining where lamps are lit."""
         return self._light.glow(color, self.depth) if self._light.lamps else self.tone(color, (0, 1, 0))
 
     def face(self, points: Sequence[Vector] | Points, color: Bgr) -> None:
@@ -116,25 +116,25 @@ class Brush:
         self.sketch.polygons(pixels[depth.min(axis=1) > NEAR], color)
 
     def pixels(self, points: Sequence[Vector] | Points) -> tuple[Points, float]:
-        """Pixels [N, 2] of points, and pixels to a metre at the actor."""
+        """Pixels [N, 2] of points, and pixels to a meter at the actor."""
         pixels, depth = self._camera.project(self.world(np.asarray(points, dtype=np.float64)))
         return pixels, self._camera.focal / max(NEAR, float(depth.mean()))
 
     def limbs(self, parts: Sequence[tuple[Vector, Vector, float, float, Bgr]]) -> None:
-        """Round bars: both ends, the radius at each (metres), and a colour that is the picture's already."""
+        """Round bars: both ends, the radius at each (meters), and a color that is the picture's already."""
         ends = np.array([part[:2] for part in parts], dtype=np.float64)
         pixels, scale = self.pixels(ends.reshape(-1, 3))
         for i, (_, _, radius_a, radius_b, color) in enumerate(parts):
             self.sketch.limb(pixels[2 * i], pixels[2 * i + 1], radius_a * scale, radius_b * scale, color)
 
-    def ball(self, centre: Vector, radius: float, color: Bgr) -> None:
-        """A sphere of one colour."""
-        pixels, scale = self.pixels([centre])
+    def ball(self, center: Vector, radius: float, color: Bgr) -> None:
+        """A sphere of one color."""
+        pixels, scale = self.pixels([center])
         self.sketch.disc(pixels[0], radius * scale, color)
 
-    def wheel(self, centre: Vector, radius: float, color: Bgr, opacity: int = 255) -> None:
+    def wheel(self, center: Vector, radius: float, color: Bgr, opacity: int = 255) -> None:
         """A disc in the plane of motion; opacity 0 to 255, and from 128 on it is the object's own."""
-        points = ring(centre, radius)
+        points = ring(center, radius)
         if opacity < 255:
             color = (color[0] * opacity // 255, color[1] * opacity // 255, color[2] * opacity // 255)
         outline = self._camera.outline(self.world(points))
@@ -142,9 +142,9 @@ class Brush:
             self.sketch.polygon(outline, color, opacity)
 
 
-def ring(centre: Vector, radius: float) -> Points:
+def ring(center: Vector, radius: float) -> Points:
     """A circle in the plane of motion, float64 [22, 3]."""
-    points: Points = np.array(centre) + radius * _CIRCLE
+    points: Points = np.array(center) + radius * _CIRCLE
     return points
 
 
@@ -159,7 +159,7 @@ class Actor(ABC):
     @property
     @abstractmethod
     def size(self) -> Vector:
-        """Length, height and width of the box around it, metres."""
+        """Length, height and width of the box around it, meters."""
 
     @abstractmethod
     def draw(self, brush: Brush, view: View) -> None:
@@ -174,7 +174,7 @@ class Actor(ABC):
         return brush.sketch
 
     def lift(self, time: float) -> float:
-        """Height above the ground, metres."""
+        """Height above the ground, meters."""
         del time
         return 0.0
 

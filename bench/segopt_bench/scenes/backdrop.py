@@ -12,7 +12,7 @@ from segopt_bench.scenes.camera import Camera
 from segopt_bench.scenes.dice import Dice
 from segopt_bench.scenes.houses import Builder, House, mix_sky, random_houses
 from segopt_bench.scenes.light import Light, Rgb, mix, scaled
-from segopt_bench.scenes.sketch import SAMPLES, Sketch, centres, reduce_samples
+from segopt_bench.scenes.sketch import SAMPLES, Sketch, centers, reduce_samples
 from segopt_bench.scenes.sky import Horizon, draw_sky, random_horizon
 from segopt_bench.scenes.street import FAR, NEAR_END, Street, Surface, strip
 from segopt_bench.scenes.textures import Floats, bricks, noise, sample, smooth_sample
@@ -23,7 +23,7 @@ _LOOK: dict[Surface, tuple[float, float, float, float]] = {
     Surface.PAVEMENT: (0.05, 0.8, 0.05, 24.0),
     Surface.GRASS: (0.13, 0.9, 0.17, 36.0),
 }
-"""Contrast and cells a metre, of patches and of grains."""
+"""Contrast and cells a meter, of patches and of grains."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Backdrop:
     houses: tuple[House, ...]
     horizon: Horizon
     pond: tuple[float, float, float, float] | None
-    """Street x and z of the middle, and the two radii, metres."""
+    """Street x and z of the middle, and the two radii, meters."""
     drift: tuple[float, float]
     """Where the textures begin, in cells."""
 
@@ -42,7 +42,7 @@ class Backdrop:
         """Draw.
 
         Returns:
-            The picture, float32 [H, W, 3], BGR 0 to 255, and the :class:`Surface` at each pixel's centre, uint8
+            The picture, float32 [H, W, 3], BGR 0 to 255, and the :class:`Surface` at each pixel's center, uint8
             [H, W].
         """
         height, width = camera.height, camera.width
@@ -58,7 +58,7 @@ class Backdrop:
         Builder(self.street, camera, light, sketch).draw(list(self.houses))
         sketch.paint(samples)
         color, _ = reduce_samples(samples)
-        surfaces = np.ascontiguousarray(centres(samples))
+        surfaces = np.ascontiguousarray(centers(samples))
         depth = np.float32(camera.position[1]) / np.maximum(-y, np.float32(1e-5))
         picture = color.astype(np.float32)
         self._texture_ground(picture, surfaces, camera, light, (x, z, depth), time)

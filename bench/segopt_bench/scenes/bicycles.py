@@ -34,7 +34,7 @@ class Bicycle(Actor):
 
     @property
     def size(self) -> Vector:
-        """Length, height and width, metres."""
+        """Length, height and width, meters."""
         return 1.75, 1.05, 0.5
 
     def draw(self, brush: Brush, view: View) -> None:

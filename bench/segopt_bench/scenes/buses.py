@@ -25,7 +25,7 @@ class Bus(Actor):
 
     @property
     def size(self) -> Vector:
-        """Length, height and width, metres."""
+        """Length, height and width, meters."""
         return self._length, 3.0, 2.5
 
     def draw(self, brush: Brush, view: View) -> None:

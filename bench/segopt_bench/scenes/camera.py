@@ -1,4 +1,4 @@
-"""A pinhole camera in a world of metres: x right, y up, z forward; the ground is y = 0."""
+"""A pinhole camera in a world of meters: x right, y up, z forward; the ground is y = 0."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Points = NDArray[np.float64]
 Vector = tuple[float, float, float]
 
 NEAR = 0.25
-"""Metres in front of the camera from which on something can be seen."""
+"""Meters in front of the camera from which on something can be seen."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Pose and lens. Pixel coordinates are continuous: the centre of the first pixel is (0.5, 0.5)."""
+    """Pose and lens. Pixel coordinates are continuous: the center of the first pixel is (0.5, 0.5)."""
 
     height: int
     width: int
@@ -53,7 +53,7 @@ class Camera:
         )
 
     def to_view(self, points: Points) -> Points:
-        """World float64 [..., 3] -> right, up and depth in metres, float64 [..., 3]."""
+        """World float64 [..., 3] -> right, up and depth in meters, float64 [..., 3]."""
         x, y, z = (points[..., i] - self.position[i] for i in range(3))
         view = np.empty(points.shape)
         for i, axis in enumerate(self.axes):
@@ -96,7 +96,7 @@ class Camera:
         return self.from_view(cut)
 
     def ground_point(self, u: float, depth: float) -> tuple[float, float]:
-        """World x and z of the ground point at this depth (metres) and this column (share of the width)."""
+        """World x and z of the ground point at this depth (meters) and this column (share of the width)."""
         across = (u - 0.5) * self.width / self.focal * depth
         sin_yaw, cos_yaw = math.sin(self.yaw), math.cos(self.yaw)
         x, _, z = self.position
@@ -104,7 +104,7 @@ class Camera:
 
     @cached_property
     def rays(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """World direction through each pixel's centre, of depth 1: x, y, z, each float32 [H, W]."""
+        """World direction through each pixel's center, of depth 1: x, y, z, each float32 [H, W]."""
         a = ((np.arange(self.width) + 0.5 - self.width / 2) / self.focal).astype(np.float32)[None, :]
         b = ((self.height / 2 - 0.5 - np.arange(self.height)) / self.focal).astype(np.float32)[:, None]
         right, up, ahead = self.axes

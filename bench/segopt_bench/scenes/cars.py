@@ -24,7 +24,7 @@ TYRE: Rgb = (30, 30, 32)
 
 @dataclass(frozen=True)
 class Shape:
-    """A kind of car; lengths in metres, ``ahead`` values from the car's middle."""
+    """A kind of car; lengths in meters, ``ahead`` values from the car's middle."""
 
     length: float
     width: float
@@ -78,7 +78,7 @@ class Car(Actor):
 
     @property
     def size(self) -> Vector:
-        """Length, height and width, metres."""
+        """Length, height and width, meters."""
         return self._shape.length, self._shape.height, self._shape.width
 
     def draw(self, brush: Brush, view: View) -> None:

@@ -28,7 +28,7 @@ class House:
 
     side: Side
     front: float
-    """Distance of its front from the middle of the road, metres."""
+    """Distance of its front from the middle of the road, meters."""
     z0: float
     z1: float
     height: float
@@ -40,7 +40,7 @@ class House:
     """Height of a pitched roof, 0 for a flat one."""
     storey: float
     window: tuple[float, float]
-    """Width and height of a window, metres."""
+    """Width and height of a window, meters."""
     spacing: float
     shop: bool
     frame: Rgb

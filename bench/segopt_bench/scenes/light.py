@@ -1,4 +1,4 @@
-"""Time of day and weather: what colour a surface has in the picture."""
+"""Time of day and weather: what color a surface has in the picture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def mix(a: Rgb, b: Rgb, share: float) -> Rgb:
 
 
 def scaled(color: Rgb, factor: float) -> Rgb:
-    """A lighter or darker colour."""
+    """A lighter or darker color."""
     return color[0] * factor, color[1] * factor, color[2] * factor
 
 
@@ -36,26 +36,26 @@ class Light:
     """Light of the sky."""
     zenith: Rgb
     horizon: Rgb
-    """Colours of the sky; the air between takes on the horizon's."""
+    """Colors of the sky; the air between takes on the horizon's."""
     clouds: float
     """Share of the sky, 0 to 1."""
     visibility: float
-    """Metres after which two thirds of a colour are lost in haze."""
+    """Meters after which two thirds of a color are lost in haze."""
     shadow: float
     """How dark a cast shadow is, 0 to 1."""
     lamps: bool
     """Whether windows and headlights shine."""
 
     def haze(self, depth: float) -> float:
-        """Share of haze at a depth in metres."""
+        """Share of haze at a depth in meters."""
         return 1 - math.exp(-max(0.0, depth) / self.visibility)
 
     def shade(self, color: Rgb, depth: float, normal: Vector | None = None) -> Bgr:
-        """Colour in the picture.
+        """Color in the picture.
 
         Args:
             color: of the surface itself.
-            depth: metres from the camera.
+            depth: meters from the camera.
             normal: unit vector out of the surface, in the world; None for what is round.
         """
         lit = 0.55
@@ -69,7 +69,7 @@ class Light:
         return blue, green, red
 
     def glow(self, color: Rgb, depth: float) -> Bgr:
-        """Colour in the picture of something that shines."""
+        """Color in the picture of something that shines."""
         haze = 0.6 * self.haze(depth)
         red, green, blue = (
             min(255, max(0, round(c * (1 - haze) + h * haze))) for c, h in zip(color, self.horizon, strict=True)

@@ -41,7 +41,7 @@ class Look:
     """How a person is built and dressed."""
 
     height: float
-    """Metres."""
+    """Meters."""
     stout: float
     """Breadth, 1 is average."""
     skin: Rgb
@@ -71,7 +71,7 @@ class Person(Actor):
 
     @property
     def size(self) -> Vector:
-        """Length, height and width, metres."""
+        """Length, height and width, meters."""
         return 0.6, self.look.height, 0.5
 
     def solid(self) -> Points:

@@ -29,9 +29,9 @@ class Tree(Actor):
     Args:
         path: where it stands.
         kind: ``broad``, ``conifer`` or ``bush``.
-        height: metres.
-        spread: half of the crown's width, metres.
-        leaf: colour.
+        height: meters.
+        spread: half of the crown's width, meters.
+        leaf: color.
         seed: of the crown's outline.
     """
 
@@ -50,7 +50,7 @@ class Tree(Actor):
 
     @property
     def size(self) -> Vector:
-        """Length, height and width, metres."""
+        """Length, height and width, meters."""
         return self._spread, self._height, self._spread
 
     def solid(self) -> Points:
@@ -62,7 +62,7 @@ class Tree(Actor):
         return np.concatenate((np.stack([across, up, 0 * up], axis=1), np.stack([0 * up, up, across], axis=1)))
 
     def _crown(self) -> tuple[float, float]:
-        """Height of the crown's middle and half of its own height, metres."""
+        """Height of the crown's middle and half of its own height, meters."""
         if self._kind == "bush":
             return self._height * 0.42, self._height * 0.55
         trunk = 0.3 * self._height
@@ -81,15 +81,15 @@ class Tree(Actor):
             self._layers(brush, scale, pixels[0])
             return
         middle, tall = self._crown()
-        centre = brush.pixels([(0.0, middle, 0.0)])[0][0]
+        center = brush.pixels([(0.0, middle, 0.0)])[0][0]
         for share, tone in ((0.0, 0.62), (0.34, 0.86), (0.68, 1.12)):
             color = brush.tone(scaled(self._leaf, tone))
             turn, out, size = self._blobs.T
             out = out * (1 - 0.3 * share)
             shift = share * 0.3 * tall
             middles = np.empty((len(turn), 2))
-            middles[:, 0] = centre[0] + (np.cos(turn) * out * 0.74 * self._spread + 0.2 * shift) * scale
-            middles[:, 1] = centre[1] + (np.sin(turn) * out * 0.72 * tall - shift) * scale
+            middles[:, 0] = center[0] + (np.cos(turn) * out * 0.74 * self._spread + 0.2 * shift) * scale
+            middles[:, 1] = center[1] + (np.sin(turn) * out * 0.72 * tall - shift) * scale
             radii = size * (1 - 0.52 * share) * min(self._spread, tall * 1.2) * scale
             brush.sketch.discs(middles, radii, color)
 

@@ -24,7 +24,7 @@ _TIMES: NDArray[np.float64] = np.arange(0.0, 14.0, 0.5)
 _TRIES = 20
 
 Place = tuple[float, float, float]
-"""Street x and z, and the depth from the camera, metres."""
+"""Street x and z, and the depth from the camera, meters."""
 
 
 class Population:

@@ -23,9 +23,9 @@ class Coat:
     """How a dog looks."""
 
     length: float
-    """From chest to rump, metres."""
+    """From chest to rump, meters."""
     leg: float
-    """Length of its legs, metres."""
+    """Length of its legs, meters."""
     fur: Rgb
     patch: Rgb
     floppy: bool
@@ -43,7 +43,7 @@ class Dog(Actor):
 
     @property
     def size(self) -> Vector:
-        """Length, height and width, metres."""
+        """Length, height and width, meters."""
         coat = self._coat
         return coat.length * 1.7, coat.leg + coat.length * 0.7, 0.3
 
@@ -109,11 +109,11 @@ class Ball(Actor):
 
     @property
     def size(self) -> Vector:
-        """Length, height and width, metres."""
+        """Length, height and width, meters."""
         return 2 * self._radius, 2 * self._radius, 2 * self._radius
 
     def lift(self, time: float) -> float:
-        """Height above the ground, metres."""
+        """Height above the ground, meters."""
         if self._bounce == 0:
             return 0.0
         period = 2 * math.sqrt(2 * self._bounce / 9.81)
@@ -123,8 +123,8 @@ class Ball(Actor):
     def draw(self, brush: Brush, view: View) -> None:
         """A disc with six gores that turn with it."""
         radius = self._radius
-        centre = (0.0, radius + self.lift(view.time), 0.0)
-        pixels, scale = brush.pixels([centre])
+        center = (0.0, radius + self.lift(view.time), 0.0)
+        pixels, scale = brush.pixels([center])
         size = radius * scale
         base, other = self._colors
         dark, tone = brush.tone(scaled(base, 0.72)), brush.tone(base)
@@ -153,7 +153,7 @@ class Sign(Actor):
 
     @property
     def size(self) -> Vector:
-        """Length, height and width, metres."""
+        """Length, height and width, meters."""
         return 0.2, self._height + self._radius, 2 * self._radius
 
     def solid(self) -> Points:

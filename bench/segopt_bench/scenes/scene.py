@@ -39,7 +39,7 @@ class Rendered:
     frame: Frame
     """uint8 [H, W, 3], BGR."""
     segment_map: NDArray[np.int32]
-    """int32 [H, W]: the segment that is seen at the pixel's centre. There is no void."""
+    """int32 [H, W]: the segment that is seen at the pixel's center. There is no void."""
     segments: tuple[Segment, ...]
     """Every segment with at least one pixel, by ascending id: stuff, then things. ``score`` is 1."""
     classes: NDArray[np.uint8]
@@ -141,7 +141,7 @@ def _in_view(actor: Actor, view: View) -> bool:
 
 
 def _owners(drawn: list[_Drawn], height: int, width: int) -> NDArray[np.int32]:
-    """Who is seen at each pixel's centre: position in the list plus one, 0 for the backdrop; int32 [H, W]."""
+    """Who is seen at each pixel's center: position in the list plus one, 0 for the backdrop; int32 [H, W]."""
     owners = np.zeros((height, width), dtype=np.int32)
     for i, (_, _, layer) in enumerate(drawn, start=1):
         owners[layer.window][layer.mask] = i

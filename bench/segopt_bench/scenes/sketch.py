@@ -14,7 +14,7 @@ from segopt_bench.scenes.light import Bgr
 from segopt_bench.scenes.textures import TILE, Floats, noise
 
 SAMPLES = 3
-"""Samples along each side of a pixel. Odd, so that one of them is the pixel's centre."""
+"""Samples along each side of a pixel. Odd, so that one of them is the pixel's center."""
 
 _SHIFT = 4
 _FARTHEST = 8e6
@@ -37,7 +37,7 @@ class Layer:
     cover: NDArray[np.float32]
     """float32 [h, w, 1], 0 to 1: share of the pixel that the drawing hides."""
     mask: NDArray[np.bool_]
-    """bool [h, w]: whether the drawing is what is seen at the pixel's centre."""
+    """bool [h, w]: whether the drawing is what is seen at the pixel's center."""
 
     @property
     def window(self) -> tuple[slice, slice]:
@@ -54,7 +54,7 @@ class Sketch:
         self._colors: list[tuple[int, int, int, int]] = []
         self._corners: list[int] = []
         self.depth = 0.0
-        """Metres from the camera, for the painter's order of whole drawings."""
+        """Meters from the camera, for the painter's order of whole drawings."""
         self.grain: tuple[float, float] | None = None
         """Texture: contrast, and pixels to a grain."""
         self.anchor = (0.0, 0.0)
@@ -80,13 +80,13 @@ class Sketch:
             self._colors.append((*color, code))
             self._corners.append(points.shape[1])
 
-    def disc(self, centre: Points, radius: float, color: Bgr, code: int = 255) -> None:
+    def disc(self, center: Points, radius: float, color: Bgr, code: int = 255) -> None:
         """Fill a disc."""
-        self.polygon(centre + (_CIRCLE if radius > 6 else _SMALL_CIRCLE) * radius, color, code)
+        self.polygon(center + (_CIRCLE if radius > 6 else _SMALL_CIRCLE) * radius, color, code)
 
-    def discs(self, centres: Points, radii: Points, color: Bgr) -> None:
+    def discs(self, centers: Points, radii: Points, color: Bgr) -> None:
         """Fill discs, one over the other: float64 [K, 2] and [K]."""
-        outlines = centres[:, None] + _CIRCLE * radii[:, None, None]
+        outlines = centers[:, None] + _CIRCLE * radii[:, None, None]
         for outline in outlines:
             self.polygon(outline, color)
 
@@ -116,7 +116,7 @@ class Sketch:
         color, code = reduce_samples(samples)
         cover = code.astype(np.float32) * np.float32(1 / 255)
         shaded = color.astype(np.float32) * self._relief(x0, y0, x1, y1)[..., None]
-        return Layer(x0, y0, shaded, cover[..., None], centres(samples) >= 128)
+        return Layer(x0, y0, shaded, cover[..., None], centers(samples) >= 128)
 
     def _relief(self, x0: int, y0: int, x1: int, y1: int) -> Floats:
         """Factor of the light inside a window, float32 [h, w] or [h, 1]: less below, and the texture."""
@@ -151,14 +151,14 @@ class Sketch:
 
 
 def reduce_samples(samples: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Mean of each pixel's samples: colour uint8 [h, w, 3] and code uint8 [h, w]."""
+    """Mean of each pixel's samples: color uint8 [h, w, 3] and code uint8 [h, w]."""
     height, width = samples.shape[0] // SAMPLES, samples.shape[1] // SAMPLES
     mean = np.asarray(cv2.resize(samples, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
     mean = mean.reshape(height, width, 4)
     return mean[..., :3], mean[..., 3]
 
 
-def centres(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Code at the centre of each pixel, uint8 [h, w]."""
+def centers(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Code at the center of each pixel, uint8 [h, w]."""
     middle = SAMPLES // 2
     return samples[middle::SAMPLES, middle::SAMPLES, 3]

@@ -23,12 +23,12 @@ def draw_sky(camera: Camera, light: Light, drift: tuple[float, float], time: flo
 
     Args:
         camera: looks at it.
-        light: its colours.
+        light: its colors.
         drift: where the clouds begin, in cells.
         time: seconds; clouds move.
 
     Returns:
-        uint8 [H, W, 3], BGR; below the horizon the horizon's colour.
+        uint8 [H, W, 3], BGR; below the horizon the horizon's color.
     """
     x, y, z = camera.rays
     horizon = np.array(light.horizon[::-1], dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The plan of a street: what lies where on the ground, in metres.
+"""The plan of a street: what lies where on the ground, in meters.
 
 Street coordinates: x across (0 is the middle of the road), z along. :meth:`Street.bend` turns them into the
 world's, so that a street may curve.
@@ -19,7 +19,7 @@ from segopt_bench.scenes.dice import Dice
 from segopt_bench.scenes.light import Rgb
 
 FAR = 400.0
-"""Metres to which the street is drawn."""
+"""Meters to which the street is drawn."""
 NEAR_END = -60.0
 
 
@@ -79,12 +79,12 @@ class Side:
     kind: str
     """``houses``, ``park`` or ``water``."""
     pavement: float
-    """Width in metres; 0 where there is none."""
+    """Width in meters; 0 where there is none."""
     verge: float
-    """Width in metres of what lies between the pavement and houses or water."""
+    """Width in meters of what lies between the pavement and houses or water."""
     verge_is_grass: bool
     trees: float
-    """Metres between the trees along the pavement; 0 where there are none."""
+    """Meters between the trees along the pavement; 0 where there are none."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Lane:
     direction: float
     """1.0 along z, -1.0 against it."""
     speed: float
-    """Metres a second; the same for all in the lane, so that nobody is run into."""
+    """Meters a second; the same for all in the lane, so that nobody is run into."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Street:
     """A straight or gently curved street with its two sides."""
 
     half_width: float
-    """Of the road, in metres."""
+    """Of the road, in meters."""
     lanes: tuple[Lane, ...]
     parking: bool
     """Whether cars stand along the kerbs."""

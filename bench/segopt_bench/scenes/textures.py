@@ -55,6 +55,6 @@ def sample(tile: Floats, x: Floats, y: Floats) -> Floats:
 
 
 def smooth_sample(tile: Floats, x: Floats, y: Floats) -> Floats:
-    """As :func:`sample`, blending neighbours, for cells that are larger than pixels; up to 32000 cells."""
+    """As :func:`sample`, blending neighbors, for cells that are larger than pixels; up to 32000 cells."""
     blended = cv2.remap(tile, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     return np.asarray(blended, dtype=np.float32)

@@ -16,7 +16,7 @@ class Viewpoint:
 
     street: Street
     x: float
-    """Street coordinates at time 0, metres; ``height`` above the ground."""
+    """Street coordinates at time 0, meters; ``height`` above the ground."""
     height: float
     z: float
     yaw: float
@@ -25,7 +25,7 @@ class Viewpoint:
     roll: float
     zoom: float
     speed: float
-    """Metres a second along the street."""
+    """Meters a second along the street."""
     sway: tuple[float, float]
     """How far it pans to either side (radians), and how fast (radians a second)."""
 

@@ -153,7 +153,7 @@ def train_semantic(samples: list[Sample], steps: int, generator: torch.Generator
         images, target = next(parts)
         return F.cross_entropy(model(images)["out"], target, weight=weight)
 
-    optimise("semantic, parts", model, rare_weigh_more, round(0.75 * steps), rate=3e-3)
+    optimize("semantic, parts", model, rare_weigh_more, round(0.75 * steps), rate=3e-3)
     return train_on_whole(model, samples, steps - round(0.75 * steps), generator, rate=1.5e-3)
 
 
@@ -170,7 +170,7 @@ def train_on_whole(
         logits = model(images)["out"]
         return F.cross_entropy(logits, target) + dice_loss(logits, target)
 
-    return optimise("semantic, whole", model, overlap, steps, rate=rate)
+    return optimize("semantic, whole", model, overlap, steps, rate=rate)
 
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -224,7 +224,7 @@ def train_detector(
         losses: dict[str, Tensor] = model(*next(stream))
         return torch.stack(list(losses.values())).sum()
 
-    return optimise(name, model, loss, steps, rate=rate)
+    return optimize(name, model, loss, steps, rate=rate)
 
 
 def thing_targets(sample: Sample) -> dict[str, Tensor]:
@@ -252,17 +252,17 @@ def panoptic_targets(sample: Sample) -> dict[str, Tensor]:
     return {**thing_targets(sample), "semantic": torch.from_numpy(stuff[sample.segments])}
 
 
-def optimise(name: str, model: nn.Module, loss: Callable[[], Tensor], steps: int, *, rate: float) -> nn.Module:
+def optimize(name: str, model: nn.Module, loss: Callable[[], Tensor], steps: int, *, rate: float) -> nn.Module:
     """AdamW with a one-cycle rate; prints the loss now and then."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
     began, running = time.perf_counter(), 0.0
     for step in range(1, steps + 1):
         value = loss()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         running += (float(value.detach()) - running) / min(step, 200)
         if step % 200 == 0:

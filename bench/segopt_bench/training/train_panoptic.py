@@ -85,11 +85,11 @@ def train(options: argparse.Namespace) -> None:
     if NETWORKS[options.network].zoo_file is not None:
         fix_first_stages(model)
     model.to(options.device).train()
-    optimiser = torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         [p for p in model.parameters() if p.requires_grad], lr=rate, momentum=0.9, weight_decay=1e-4
     )
     if options.resume:
-        _restore(model, optimiser, saved, options.output)
+        _restore(model, optimizer, saved, options.output)
     make_folder(options.output.parent)
     write_classes(samples, options.output.with_suffix(".json"))
     loader = DataLoader(
@@ -100,19 +100,19 @@ def train(options: argparse.Namespace) -> None:
     )
     began = time.perf_counter()
     for step, batch in enumerate(loader, start=begun):
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate * schedule(step, options.steps)
-        losses = one_step(model, optimiser, batch, options.device)
+        losses = one_step(model, optimizer, batch, options.device)
         done = step + 1
         if done % 20 == 0 or done == options.steps:
             parts = ", ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in losses.items())
             print(f"{done}/{options.steps} {time.perf_counter() - began:.0f} s: {parts}", flush=True)
         if done % options.save_every == 0 or done == options.steps:
-            save(model, optimiser, done, options.output)
+            save(model, optimizer, done, options.output)
 
 
 def one_step(
-    model: nn.Module, optimiser: torch.optim.Optimizer, batch: list[Any], device: str
+    model: nn.Module, optimizer: torch.optim.Optimizer, batch: list[Any], device: str
 ) -> dict[str, float]:
     """One step on some samples; the losses by name.
 
@@ -125,9 +125,9 @@ def one_step(
     total = torch.stack(list(losses.values())).sum()
     if not torch.isfinite(total):
         raise ExportError("training diverged: the losses are no numbers any more; take a smaller --rate")
-    optimiser.zero_grad()
+    optimizer.zero_grad()
     total.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
+    optimizer.step()
     return {name: float(loss.detach()) for name, loss in losses.items()}
 
 
@@ -159,9 +159,9 @@ def fix_first_stages(model: Any) -> None:
         stage.requires_grad_(False)
 
 
-def save(model: nn.Module, optimiser: torch.optim.Optimizer, step: int, path: Path) -> None:
+def save(model: nn.Module, optimizer: torch.optim.Optimizer, step: int, path: Path) -> None:
     """Write a checkpoint that `segopt export` and --resume read."""
-    content = {"model": model.state_dict(), "optimizer": optimiser.state_dict(), "step": step}
+    content = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
     with replacing(path) as temporary:
         torch.save(content, temporary)
     print(f"{path}: step {step}", flush=True)
@@ -192,10 +192,10 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     raise ExportError(f"{path}: is no checkpoint of this script; give it with --start")
 
 
-def _restore(model: nn.Module, optimiser: torch.optim.Optimizer, saved: dict[str, Any], path: Path) -> None:
+def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, saved: dict[str, Any], path: Path) -> None:
     try:
         model.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimizer"])
+        optimizer.load_state_dict(saved["optimizer"])
     except (RuntimeError, ValueError):
         raise ExportError(f"{path}: is of another network or of other classes; resume with its own") from None
 

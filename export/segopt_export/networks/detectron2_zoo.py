@@ -25,7 +25,7 @@ class ZooFile:
         checked = (
             "its SHA-256 was checked" if self.sha256 else "its SHA-256 is not published, so it was not checked"
         )
-        return f"{self.name}: {self.figures} on COCO val2017 as its zoo reports, licence CC BY-SA 3.0; {checked}"
+        return f"{self.name}: {self.figures} on COCO val2017 as its zoo reports, license CC BY-SA 3.0; {checked}"
 
 
 ZOO: dict[str, ZooFile] = {

@@ -24,17 +24,17 @@ class Bounds:
 
     pixels: float
     """Least share of pixels with equal class."""
-    twins: float
-    """Least share of detections with a twin in the other answer."""
+    matched: float
+    """Least share of detections with a match in the other answer."""
     box_iou: float
-    """Least IoU of twins."""
+    """Least IoU of matched."""
     score: float
     """Largest difference of their scores."""
     lowest_score: float
-    """Detections below it need no twin."""
-    strays: int
-    """So many may always go without a twin, however few detections there are."""
-    mend: str
+    """Detections below it need no match."""
+    unmatched: int
+    """So many may always go without a match, however few detections there are."""
+    fix: str
     """What to do where the answers differ by more."""
 
 
@@ -42,22 +42,22 @@ SINGLE = Bounds(
     # Sums in another order move numbers by a few millionths, which flips a pixel or swaps two detections where two
     # classes or scores are as close as that.
     pixels=0.999,
-    twins=0.97,
+    matched=0.97,
     box_iou=0.98,
     score=1e-2,
     lowest_score=0.0,
-    strays=0,
-    mend="update onnxruntime and torch, or report this with the output of `segopt doctor`",
+    unmatched=0,
+    fix="update onnxruntime and torch, or report this with the output of `segopt doctor`",
 )
 HALF = Bounds(
     # Half rounds each number to 11 bits, which reorders weak detections, of which suppression then keeps others.
     pixels=0.995,
-    twins=0.97,
+    matched=0.97,
     box_iou=0.98,
     score=0.05,
     lowest_score=0.3,
-    strays=1,
-    mend="half precision costs this network too much: export it with --precision fp32, or let "
+    unmatched=1,
+    fix="half precision costs this network too much: export it with --precision fp32, or let "
     "--calibration FOLDER look at pictures like yours",
 )
 
@@ -65,15 +65,15 @@ HALF = Bounds(
 EIGHT_BIT = Bounds(
     # A byte has 256 steps for the range of a whole tensor: outlines and weak detections move.
     pixels=0.95,
-    twins=0.8,
+    matched=0.8,
     box_iou=0.7,
     score=0.3,
     lowest_score=0.5,
-    strays=1,
-    mend="INT8 costs this network too much on these pictures: give --calibration pictures more like the later "
+    unmatched=1,
+    fix="INT8 costs this network too much on these pictures: give --calibration pictures more like the later "
     "ones, or export with --precision fp16",
 )
-ANYTHING = Bounds(0.0, 0.0, 0.5, 1.0, 0.5, 0, mend="")
+ANYTHING = Bounds(0.0, 0.0, 0.5, 1.0, 0.5, 0, fix="")
 """For INT8 of random weights, which are far touchier than trained ones, and whose answers mean nothing."""
 
 
@@ -118,7 +118,7 @@ def check_parity(graph: SegmentationGraph, file: Path, image: Tensor, bounds: Bo
         raise ExportError(
             "ONNX Runtime and PyTorch disagree on the exported graph: "
             + "; ".join(f"{figure.name} {figure.text}" for figure in bad)
-            + f"; {bounds.mend}"
+            + f"; {bounds.fix}"
         )
     return figures
 
@@ -139,7 +139,7 @@ def _semantic(expected: NDArray[np.generic], found: NDArray[np.generic], bounds:
 
 
 def _instances(expected: Arrays, found: Arrays, bounds: Bounds) -> list[Figure]:
-    wanted, twins = np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64)
+    wanted, matched = np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64)
     errors = dict.fromkeys(("boxes", "scores", "masks"), 0.0)
     for i in range(len(expected["scores"])):
         sides = _used(expected, i), _used(found, i)
@@ -147,21 +147,21 @@ def _instances(expected: Arrays, found: Arrays, bounds: Bounds) -> list[Figure]:
         for k, (side, index) in enumerate(zip(sides, pairs.T, strict=True)):
             strong = side["scores"].astype(np.float64) >= bounds.lowest_score
             wanted[k] += np.count_nonzero(strong)
-            twins[k] += np.count_nonzero(strong[index])
+            matched[k] += np.count_nonzero(strong[index])
         for name in errors:
             ours, theirs = (side[name][index] for side, index in zip(sides, pairs.T, strict=True))
             errors[name] = max(errors[name], _largest_difference(ours, theirs))
-    worse = int((wanted - twins).argmax())
-    strays, total = int(wanted[worse] - twins[worse]), int(wanted[worse])
+    worse = int((wanted - matched).argmax())
+    unmatched, total = int(wanted[worse] - matched[worse]), int(wanted[worse])
     above = f" above {bounds.lowest_score:g}" if bounds.lowest_score else ""
     figures = [
         Figure(
             "detections",
-            f"{total - strays} of {total}{above} the same",
-            strays <= max(bounds.strays, (1 - bounds.twins) * total),
+            f"{total - unmatched} of {total}{above} the same",
+            unmatched <= max(bounds.unmatched, (1 - bounds.matched) * total),
         )
     ]
-    if twins.any():
+    if matched.any():
         text = (
             f"boxes within {errors['boxes']:.2g} px, scores within {errors['scores']:.1g}, "
             f"masks within {errors['masks']:.1g}"
@@ -170,7 +170,7 @@ def _instances(expected: Arrays, found: Arrays, bounds: Bounds) -> list[Figure]:
     if not all(np.isfinite(found[name]).all() for name in errors):
         figures.append(Figure("numbers", "not all of them finite", False))
     same = bool((expected["converged"] == found["converged"]).all())
-    figures.append(Figure("suppression", "agrees" if same else "settles in one of the two alone", same))
+    figures.append(Figure("suppression", "agrees" if same else "converges in one of the two alone", same))
     return figures
 
 

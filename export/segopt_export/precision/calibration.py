@@ -15,7 +15,7 @@ from segopt.letterbox import Letterbox
 from segopt.sources import open_source
 
 MAX_PICTURES = 32
-"""How many pictures of a folder are looked at, evenly spread over it. Largest values settle after a few."""
+"""How many pictures of a folder are looked at, evenly spread over it. Largest values converge after a few."""
 
 Pictures = str | Sequence[Frame]
 """Where pictures come from, or the pictures themselves."""
@@ -88,7 +88,7 @@ def read_pictures(
     Args:
         source: of a folder, or anything else that ``segopt run`` takes, at most :data:`MAX_PICTURES` are read.
         canvas: height and width in pixels.
-        mean: RGB, of pixels scaled to 0..1: the colour of the padding.
+        mean: RGB, of pixels scaled to 0..1: the color of the padding.
 
     Returns:
         uint8 BGR [1, H, W, 3] for each picture, and what was wrong with the ones that could not be read.

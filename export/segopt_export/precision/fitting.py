@@ -13,7 +13,7 @@ from segopt.errors import ExportError
 from segopt_export.onnx_file.parity import EIGHT_BIT, HALF, SINGLE, Bounds
 from segopt_export.precision.calibration import Pictures, read_pictures
 from segopt_export.precision.half import in_half
-from segopt_export.precision.int8 import Quantised
+from segopt_export.precision.int8 import Quantized
 from segopt_export.static.graph import SegmentationGraph
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -46,17 +46,17 @@ def fit_to_half(
 
     Args:
         graph: in single precision; left as it is.
-        example: uint8 BGR [B, H, W, 3], made-up pictures of the canvas's size, for want of others.
+        example: uint8 BGR [B, H, W, 3], synthetic images of the canvas's size, for want of others.
         calibration: the pictures that layers' values are looked at on; None takes the first of
             ``example``.
-        mean: RGB, of pixels scaled to 0..1: the letterbox's colour.
+        mean: RGB, of pixels scaled to 0..1: the letterbox's color.
 
     Raises:
         SourceError: the pictures cannot be read.
     """
     if calibration is None:
         pictures = [example[:1]]
-        notes = ["half precision was tried on a made-up picture; --calibration FOLDER tries it on your own"]
+        notes = ["half precision was tried on a synthetic image; --calibration FOLDER tries it on your own"]
     else:
         batch, height, width, _ = example.shape
         pictures, unread = read_pictures(calibration, (height, width), mean)
@@ -74,9 +74,9 @@ def pictures_for_int8(
 
     Args:
         graph: in single precision.
-        example: uint8 BGR [B, H, W, 3], made-up pictures of the canvas's size.
+        example: uint8 BGR [B, H, W, 3], synthetic images of the canvas's size.
         calibration: the pictures; random weights alone can do without.
-        mean: RGB, of pixels scaled to 0..1: the letterbox's colour.
+        mean: RGB, of pixels scaled to 0..1: the letterbox's color.
         random: whether the weights are random.
 
     Raises:
@@ -88,7 +88,7 @@ def pictures_for_int8(
             raise ExportError(
                 "INT8 takes its scales from pictures: give --calibration FOLDER, a few dozen like the later ones"
             )
-        return Fitted(graph, example, [example], notes=["INT8 scales come from a made-up picture"])
+        return Fitted(graph, example, [example], notes=["INT8 scales come from a synthetic image"])
     batch, height, width, _ = example.shape
     pictures, unread = read_pictures(calibration, (height, width), mean)
     starts = range(0, len(pictures), batch)
@@ -97,12 +97,12 @@ def pictures_for_int8(
     return Fitted(graph, batches[0], batches, notes=notes + ([] if unread is None else [str(unread)]))
 
 
-def note_on_quantised(quantised: Quantised) -> str:
+def note_on_quantized(quantized: Quantized) -> str:
     """What of a graph became INT8."""
-    loud = [name for name, why in quantised.float_layers.items() if "noise" in why]
+    loud = [name for name, why in quantized.float_layers.items() if "noise" in why]
     shown = ", ".join(loud[:_SHOWN]) + (f", and {len(loud) - _SHOWN} more" if len(loud) > _SHOWN else "")
     return (
-        f"{quantised.layers} of {quantised.layers + len(quantised.float_layers)} layers compute in INT8; "
+        f"{quantized.layers} of {quantized.layers + len(quantized.float_layers)} layers compute in INT8; "
         f"the heads' last ones stay in FP32{', and for their noise ' + shown if loud else ''}"
     )
 

@@ -1,4 +1,4 @@
-"""INT8: quantise-dequantise pairs around the layers of an exported graph, by ONNX Runtime's static quantiser.
+"""INT8: quantize-dequantize pairs around the layers of an exported graph, by ONNX Runtime's static quantizer.
 
 Scales come from the values that pictures cause (static calibration); weights have a scale for each output channel.
 Geometry, each head's last layer, and layers that lose too much stay in floating point.
@@ -61,14 +61,14 @@ class Scheme:
 SCHEMES: dict[Target, Scheme] = {
     # VNNI multiplies unsigned by signed bytes; with signed activations ONNX Runtime falls back to slower kernels.
     "cpu": Scheme(QuantType.QUInt8),
-    # TensorRT's explicit quantisation takes symmetric signed activations, and biases in floating point.
+    # TensorRT's explicit quantization takes symmetric signed activations, and biases in floating point.
     "tensorrt": Scheme(QuantType.QInt8, {"ActivationSymmetric": True, "QuantizeBias": False}),
 }
 
 
 @dataclass(frozen=True)
-class Quantised:
-    """A graph with quantise-dequantise pairs."""
+class Quantized:
+    """A graph with quantize-dequantize pairs."""
 
     model: onnx.ModelProto
     layers: int
@@ -77,8 +77,8 @@ class Quantised:
     """Layers that stay in floating point, by the name of their weights, and why."""
 
 
-def quantise(model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]], target: Target) -> Quantised:
-    """Quantise an exported graph.
+def quantize(model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]], target: Target) -> Quantized:
+    """Quantize an exported graph.
 
     Args:
         model: in single precision.
@@ -89,19 +89,19 @@ def quantise(model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]], target
     kept = dict.fromkeys(last_layers(model), "decides: the last layer of a head")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        plain, quantised = folder / "float.onnx", folder / "int8.onnx"
+        plain, quantized = folder / "float.onnx", folder / "int8.onnx"
         plain.write_bytes(model.SerializeToString())
-        _quantise(plain, quantised, images, target, list(kept), folder / "ranges")
+        _quantize(plain, quantized, images, target, list(kept), folder / "ranges")
         loud = {
             layer: f"would add {100 * noise:.1f}% of noise"
-            for layer, noise in added_noise(plain, quantised, images[:_LOOKED_AT]).items()
+            for layer, noise in added_noise(plain, quantized, images[:_LOOKED_AT]).items()
             if noise > MAX_NOISE
         }
         if loud:
             kept.update(loud)
-            _quantise(plain, quantised, images, target, list(kept), folder / "ranges")
-        result = onnx.load(quantised)
-    return Quantised(result, len(weights) - len(kept), {weights[layer]: why for layer, why in kept.items()})
+            _quantize(plain, quantized, images, target, list(kept), folder / "ranges")
+        result = onnx.load(quantized)
+    return Quantized(result, len(weights) - len(kept), {weights[layer]: why for layer, why in kept.items()})
 
 
 def last_layers(model: onnx.ModelProto) -> list[str]:
@@ -109,7 +109,7 @@ def last_layers(model: onnx.ModelProto) -> list[str]:
 
     They give a head's answer (class scores, box deltas): rounding it to a byte would move boxes and swap classes,
     and they are a small share of the work. The mask head ends in a product of data, by the weights of each
-    detection's class, which is never quantised.
+    detection's class, which is never quantized.
     """
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
@@ -141,13 +141,13 @@ def first_layers(model: onnx.ModelProto) -> list[str]:
 def _meets(
     wanted: Collection[str],
     start: Iterable[str],
-    neighbours: Callable[[str], list[tuple[onnx.NodeProto, Sequence[str]]]],
+    neighbors: Callable[[str], list[tuple[onnx.NodeProto, Sequence[str]]]],
 ) -> bool:
     """Whether a walk over the operators that stand between layers comes to one of the wanted operators."""
     front = list(start)
     seen = set(front)
     while front:
-        for node, tensors in neighbours(front.pop()):
+        for node, tensors in neighbors(front.pop()):
             if node.op_type in wanted:
                 return True
             if node.op_type in _PASSES:
@@ -156,33 +156,37 @@ def _meets(
     return False
 
 
-def added_noise(plain: Path, quantised: Path, images: Sequence[NDArray[np.uint8]]) -> dict[str, float]:
-    """Noise that each layer adds by being quantised.
+def added_noise(plain: Path, quantized: Path, images: Sequence[NDArray[np.uint8]]) -> dict[str, float]:
+    """Noise that each layer adds by being quantized.
 
     Both graphs run side by side in one, which puts out sums of squares alone. The noise in what a layer puts out,
-    less the noise in what reaches its quantiser, is its own. Where a stage begins after a decision (which boxes
-    there are), the quantised one is given what the other decided: else different boxes would be compared.
+    less the noise in what reaches its quantizer, is its own. Where a stage begins after a decision (which boxes
+    there are), the quantized one is given what the other decided: else different boxes would be compared.
 
     Args:
         plain: the ONNX file in single precision.
-        quantised: the same with quantise-dequantise pairs.
+        quantized: the same with quantize-dequantize pairs.
         images: uint8 BGR [B, H, W, 3].
 
     Returns:
         By name of the layer, the power of its noise over the power of the signal.
     """
-    model, other = onnx.load(plain), onnx.compose.add_prefix(onnx.load(quantised), _OTHER)
+    model, other = onnx.load(plain), onnx.compose.add_prefix(onnx.load(quantized), _OTHER)
     pairs: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {}
     layers = {_OTHER + node.name: node for node in model.graph.node if node.op_type in LAYERS}
     begins = set(first_layers(model))
     made_by = {tensor: node for node in other.graph.node for tensor in node.output}
     for node in other.graph.node:
-        twin = layers.get(node.name)
-        if twin is not None and (reader := made_by.get(node.input[0])) and reader.op_type == "DequantizeLinear":
-            quantiser = made_by[reader.input[0]]
-            if twin.name in begins:
-                quantiser.input[0] = twin.input[0]
-            pairs[twin.name] = (twin.input[0], quantiser.input[0]), (twin.output[0], node.output[0])
+        original = layers.get(node.name)
+        if (
+            original is not None
+            and (reader := made_by.get(node.input[0]))
+            and reader.op_type == "DequantizeLinear"
+        ):
+            quantizer = made_by[reader.input[0]]
+            if original.name in begins:
+                quantizer.input[0] = original.input[0]
+            pairs[original.name] = (original.input[0], quantizer.input[0]), (original.output[0], node.output[0])
     session = _comparison(model, other, {pair for both in pairs.values() for pair in both})
     names = [output.name for output in session.get_outputs()]
     sums = np.array([session.run(names, {"image": image}) for image in images], dtype=np.float64).sum(axis=0)
@@ -220,7 +224,7 @@ def _comparison(model: onnx.ModelProto, other: onnx.ModelProto, pairs: Collectio
     return onnxruntime.InferenceSession(both.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _quantise(
+def _quantize(
     source: Path,
     path: Path,
     images: Sequence[NDArray[np.uint8]],

@@ -122,7 +122,7 @@ class _Axis:
     """Samples of boxes along one axis of their level, in cells.
 
     Args:
-        low: float32 [B, N], where the box begins; its cells' centres are at half numbers.
+        low: float32 [B, N], where the box begins; its cells' centers are at half numbers.
         high: float32 [B, N].
         bins: float32 [P], 0 to P - 1.
     """

@@ -8,7 +8,7 @@ from functools import partial
 from segopt.model.card import IMAGENET_MEAN, IMAGENET_STD
 from segopt_export.classes import label_ids
 from segopt_export.networks.table import Branch
-from segopt_export.static.graph import GraphBranch, Normalise, SegmentationGraph
+from segopt_export.static.graph import GraphBranch, Normalize, SegmentationGraph
 from segopt_export.static.limits import DetectionLimits, Target
 from segopt_export.static.maskrcnn import StaticMaskRCNN
 from segopt_export.static.panoptic_fpn import StaticPanopticFPN
@@ -28,4 +28,4 @@ def build_graph(
     branches = [
         makers[branch](network.model, label_ids=label_ids(network.classes)) for branch, network in trained.items()
     ]
-    return SegmentationGraph(Normalise(IMAGENET_MEAN, IMAGENET_STD), branches).eval()
+    return SegmentationGraph(Normalize(IMAGENET_MEAN, IMAGENET_STD), branches).eval()

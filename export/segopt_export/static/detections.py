@@ -74,7 +74,7 @@ class DetectionStage(nn.Module):
         codes = gather_rows(deltas.reshape(batch, n * classes, 4), proposal * classes + label)
         boxes = decode_boxes(codes, gather_rows(proposals, proposal), weights=self.weights, clip=self.clip)
         boxes = clip_boxes(boxes, self.canvas)
-        keep, settled = self.suppress(
+        keep, converged = self.suppress(
             boxes,
             (scores >= 0) & at_least(boxes, MIN_SIDE),
             groups=label,
@@ -86,7 +86,7 @@ class DetectionStage(nn.Module):
         # What greedy suppression keeps first depends on nothing that ranks below it: candidates beyond the limit
         # matter only where slots are left over.
         nothing_left_out = is_candidate.flatten(1).sum(dim=1) <= self.candidates
-        converged = settled & (nothing_left_out | (best[:, -1] >= 0))
+        converged = converged & (nothing_left_out | (best[:, -1] >= 0))
         used = best >= 0
         boxes = torch.where(used[..., None], gather_rows(boxes, index), 0.0)
         labels = torch.where(used, label.gather(1, index), 0)

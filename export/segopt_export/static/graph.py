@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 
-class Normalise(nn.Module):
-    """uint8 BGR [B, H, W, 3] -> float32 RGB [B, 3, H, W], normalised.
+class Normalize(nn.Module):
+    """uint8 BGR [B, H, W, 3] -> float32 RGB [B, 3, H, W], normalized.
 
     Args:
         mean: RGB, of pixels scaled to 0..1.
@@ -32,7 +32,7 @@ class Normalise(nn.Module):
 
 
 class GraphBranch(nn.Module):
-    """A network as a static graph: takes the normalised image, float32 RGB [B, 3, H, W]."""
+    """A network as a static graph: takes the normalized image, float32 RGB [B, 3, H, W]."""
 
     output_names: tuple[str, ...] = ()
     """Names of the tensors that it returns, in their order."""
@@ -42,17 +42,17 @@ class SegmentationGraph(nn.Module):
     """One or more branches behind one ``image``.
 
     Args:
-        normalise: from the frame's bytes to the networks' input.
+        normalize: from the frame's bytes to the networks' input.
         branches: the networks.
     """
 
-    def __init__(self, normalise: Normalise, branches: Sequence[GraphBranch]) -> None:
+    def __init__(self, normalize: Normalize, branches: Sequence[GraphBranch]) -> None:
         super().__init__()
-        self.normalise = normalise
+        self.normalize = normalize
         self.branches = nn.ModuleList(branches)
         self.output_names = tuple(name for branch in branches for name in branch.output_names)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """uint8 BGR [B, H, W, 3] -> tensors in the order of :attr:`output_names`."""
-        rgb = self.normalise(image)
+        rgb = self.normalize(image)
         return tuple(output for branch in self.branches.children() for output in branch(rgb))

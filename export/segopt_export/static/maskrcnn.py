@@ -23,7 +23,7 @@ from segopt_export.static.roi_align import GatherReader, GridReader, PyramidRoIA
 from segopt_export.static.suppression import suppress
 
 SUPPRESSION_BLOCKS: dict[Target, int | None] = {"cpu": 500, "tensorrt": None}
-"""Boxes that suppression settles at a time: small matrices stay in a CPU's cache, few operators suit a GPU."""
+"""Boxes that suppression converges at a time: small matrices stay in a CPU's cache, few operators suit a GPU."""
 
 READERS: dict[Target, Callable[[Sequence[Size]], Reader]] = {"cpu": GatherReader, "tensorrt": GridReader}
 
@@ -83,7 +83,7 @@ class StaticMaskRCNN(GraphBranch):
         """Detect.
 
         Args:
-            image: float32 [B, 3, H, W], RGB, normalised.
+            image: float32 [B, 3, H, W], RGB, normalized.
 
         Returns:
             ``boxes`` float32 [B, D, 4], ``scores`` float32 [B, D], ``labels`` int32 [B, D], ``masks`` float32

@@ -42,7 +42,7 @@ class StaticPanopticFPN(GraphBranch):
         self.semantic_head = model.semantic_head
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """float32 [B, 3, H, W], RGB, normalised -> ``semantic`` uint8 [B, H, W], and the detector's outputs."""
+        """float32 [B, 3, H, W], RGB, normalized -> ``semantic`` uint8 [B, H, W], and the detector's outputs."""
         features = self.detector.backbone(image)
         semantic = upsample_logits(self.semantic_head(features)).argmax(dim=1).to(torch.uint8)
         return semantic, *self.detector.detect(features)

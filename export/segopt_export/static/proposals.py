@@ -68,12 +68,12 @@ class ProposalStage(nn.Module):
         scores, boxes = self._candidates(*self.head(list(features)))
         boxes = clip_boxes(boxes, self.canvas)
         valid = self.is_anchor & at_least(boxes, self.min_side) & (scores >= self.score_threshold)
-        keep, settled = self.suppress(boxes, valid, iou_threshold=self.iou_threshold)
+        keep, converged = self.suppress(boxes, valid, iou_threshold=self.iou_threshold)
 
         ranked = torch.where(keep, scores, -1.0).flatten(1)
         best, index = ranked.topk(self.count, dim=1)
         proposals = gather_rows(boxes.flatten(1, 2), index)
-        return proposals, best >= 0, settled.all(dim=1)
+        return proposals, best >= 0, converged.all(dim=1)
 
     def _candidates(self, objectness: list[Tensor], deltas: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Each level's best anchors: probability [B, L, K] and box [B, L, K, 4]."""

@@ -205,7 +205,7 @@ class GatherReader(nn.Module):
 
     @staticmethod
     def _corners(axis: Axis, cells: Tensor, ratio: int) -> tuple[Tensor, Tensor]:
-        """Both neighbours of each point, int64 [B, N, 2 S], and their weights, [B * N, P, 1, 2 * ratio]."""
+        """Both neighbors of each point, int64 [B, N, 2 S], and their weights, [B * N, P, 1, 2 * ratio]."""
         low = axis.position.floor()
         fraction = axis.position - low
         low = low.to(torch.int64)
@@ -249,8 +249,8 @@ class GridReader(nn.Module):
         """See :class:`Reader`."""
         batch, n, s = points.y.position.shape
         origin = self.origins[points.level]
-        y = self._normalised(points.y, origin[..., 0], self.height)[..., :, None].expand(batch, n, s, s)
-        x = self._normalised(points.x, origin[..., 1], self.width)[..., None, :].expand(batch, n, s, s)
+        y = self._normalized(points.y, origin[..., 0], self.height)[..., :, None].expand(batch, n, s, s)
+        x = self._normalized(points.x, origin[..., 1], self.width)[..., None, :].expand(batch, n, s, s)
         grid = torch.stack((x, y), dim=-1).reshape(batch, n * s, s, 2)
         samples = F.grid_sample(pyramid, grid.to(pyramid.dtype), padding_mode="zeros", align_corners=True)
         bins, channels = s // ratio, pyramid.shape[1]
@@ -258,6 +258,6 @@ class GridReader(nn.Module):
         return pooled.transpose(1, 2).flatten(0, 1)
 
     @staticmethod
-    def _normalised(axis: Axis, origin: Tensor, extent: int) -> Tensor:
+    def _normalized(axis: Axis, origin: Tensor, extent: int) -> Tensor:
         on_map = (axis.position + origin[..., None]) * (2.0 / (extent - 1)) - 1.0
         return torch.where(axis.inside, on_map, -3.0)

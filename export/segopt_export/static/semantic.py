@@ -24,6 +24,6 @@ class StaticSemantic(GraphBranch):
         self.model = model
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
-        """float32 [B, 3, H, W], RGB, normalised -> class index uint8 [B, H, W]."""
+        """float32 [B, 3, H, W], RGB, normalized -> class index uint8 [B, H, W]."""
         logits = self.model(image)["out"]
         return (logits.argmax(dim=1).to(torch.uint8),)

@@ -4,7 +4,7 @@ No backend needs an NMS operator, no shape depends on data, and one batched oper
 feature pyramid. With boxes sorted by descending score let ``M[i, j]`` be 1 where ``i < j``, ``i`` is valid, both
 are of one group and their IoU exceeds the threshold. ``keep`` is greedy suppression's answer exactly when
 ``keep = valid and not (keep @ M)``; since M is strictly upper triangular there is one such ``keep``. Starting
-from all valid boxes, step ``t`` settles every box whose chain of suppressions is at most ``t`` long: 4 to 11 for
+from all valid boxes, step ``t`` converges every box whose chain of suppressions is at most ``t`` long: 4 to 11 for
 proposals of real networks.
 """
 
@@ -38,7 +38,7 @@ def suppress(
         iou_threshold: a box goes when its IoU with one that stays is above this.
         steps: how many steps to unroll; one more is used to see whether they were enough.
         groups: [..., N], boxes of different groups leave each other alone; None is one group.
-        block: settle this many boxes at a time, each block under what the ones before it keep: the same answer
+        block: converge this many boxes at a time, each block under what the ones before it keep: the same answer
             from smaller matrices, of which no box is compared with earlier ones. None is all at once.
 
     Returns:
@@ -49,7 +49,7 @@ def suppress(
     block = block or n
     # Zeros and ones as numbers throughout: a box stays while nothing presses on it, max(0, 1 - pressure).
     open_to_all = valid.to(boxes.dtype)[..., None, :]
-    kept, settled = [], []
+    kept, converged = [], []
     for start in range(0, n, block):
         size = min(block, n - start)
         rivals = _iou_above(boxes[..., start : start + size, :], boxes[..., start:, :], iou_threshold)
@@ -66,10 +66,10 @@ def suppress(
             previous = keep
             keep = (candidates - keep @ within).relu()
         kept.append(previous)
-        settled.append((keep - previous).abs().sum(dim=(-2, -1)) < 0.5)
+        converged.append((keep - previous).abs().sum(dim=(-2, -1)) < 0.5)
         if start + size < n:
             open_to_all = (open_to_all - previous @ later).relu()
-    return torch.cat(kept, dim=-1).squeeze(-2) > 0.5, torch.stack(settled).all(dim=0)
+    return torch.cat(kept, dim=-1).squeeze(-2) > 0.5, torch.stack(converged).all(dim=0)
 
 
 def _iou_above(boxes: Tensor, others: Tensor, threshold: float) -> Tensor:

@@ -2,8 +2,8 @@
 
 Every tensor is accounted for on both sides. What differs beyond the names:
 
-- Detectron2 takes BGR from 0 to 255 minus the mean; here pictures are RGB from 0 to 1, normalised by mean and
-  deviation. Means are the same colour, so the first convolution takes up the rest and padding stays zero.
+- Detectron2 takes BGR from 0 to 255 minus the mean; here pictures are RGB from 0 to 1, normalized by mean and
+  deviation. Means are the same color, so the first convolution takes up the rest and padding stays zero.
 - Its classifiers have the background last, or not at all; torchvision's have it first.
 - Class-agnostic boxes and masks are the same for every class here.
 """
@@ -157,7 +157,7 @@ def from_detectron2(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], p
 
     Raises:
         ExportError: tensors are missing, left over or of another shape, or the network was trained on pictures
-            that were normalised otherwise.
+            that were normalized otherwise.
     """
     _check_pixels(state, path)
     ours = {detectron2_name(name): name for name in wanted}
@@ -185,7 +185,7 @@ def _translate(name: str, tensor: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _rgb_from_0_to_1(weight: Tensor, wanted: Tensor) -> Tensor:  # noqa: ARG001
-    """[out, 3, k, k] for BGR of 0 to 255 minus the mean -> for normalised RGB."""
+    """[out, 3, k, k] for BGR of 0 to 255 minus the mean -> for normalized RGB."""
     if weight.ndim != 4 or weight.shape[1] != 3:
         return weight
     return weight.flip(1) * (255 * torch.tensor(IMAGENET_STD)).reshape(3, 1, 1)

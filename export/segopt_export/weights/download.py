@@ -53,18 +53,18 @@ def download(url: str, *, sha256: str | None = None) -> Path:
         torch.hub.download_url_to_file(url, str(cached), hash_prefix=digits or None, progress=os.isatty(2))
     except urllib.error.HTTPError as error:
         raise ExportError(
-            f"{url}: the server answers {error.code} ({error.reason}); {_offline_mend(name)}"
+            f"{url}: the server answers {error.code} ({error.reason}); {_offline_fix(name)}"
         ) from None
     except RuntimeError:
         raise ExportError(
             f"{url}: what came is not the file that was published (hash differs); try again, or "
-            + _offline_mend(name)
+            + _offline_fix(name)
         ) from None
     except OSError as error:
         reason = getattr(error, "reason", None) or error.strerror or error
-        raise ExportError(f"{url}: cannot be downloaded ({reason}); {_offline_mend(name)}") from None
+        raise ExportError(f"{url}: cannot be downloaded ({reason}); {_offline_fix(name)}") from None
     return cached
 
 
-def _offline_mend(name: str) -> str:
+def _offline_fix(name: str) -> str:
     return f"give {name} as a file, or take --weights demo or --weights random, which need no network"

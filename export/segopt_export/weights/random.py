@@ -1,8 +1,8 @@
 """Random weights that behave: activations of ordinary size, and many different detections.
 
-A freshly initialised network answers the same everywhere and detects nothing, so it can neither test the parts
-behind it nor load them as a trained one does. Here every layer is normalised by what it puts out for a seeded
-picture (data-dependent initialisation: Salimans and Kingma, "Weight Normalization", 2016, section 3), so that its
+A freshly initialized network answers the same everywhere and detects nothing, so it can neither test the parts
+behind it nor load them as a trained one does. Here every layer is normalized by what it puts out for a seeded
+picture (data-dependent initialization: Salimans and Kingma, "Weight Normalization", 2016, section 3), so that its
 answer varies over the picture.
 """
 
@@ -51,12 +51,12 @@ def enliven(model: nn.Module, *, seed: int = 0, size: tuple[int, int] = (256, 32
     """
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
-        _initialise(module, generator)
+        _initialize(module, generator)
     picture = random_picture(size, generator=generator)
     hooks = [
         module.register_forward_pre_hook(_take_statistics)
         if isinstance(module, _Norms)
-        else module.register_forward_hook(_normalise(SPREADS.get(name, 1.0), is_last=name in SPREADS))
+        else module.register_forward_hook(_normalize(SPREADS.get(name, 1.0), is_last=name in SPREADS))
         for name, module in model.named_modules()
         if isinstance(module, _Norms) or (isinstance(module, _Weighted) and module.bias is not None)
     ]
@@ -92,7 +92,7 @@ def random_picture(size: tuple[int, int], *, generator: torch.Generator) -> Tens
     return (0.5 + 0.6 * picture[0]).clamp(0, 1)
 
 
-def _initialise(module: nn.Module, generator: torch.Generator) -> None:
+def _initialize(module: nn.Module, generator: torch.Generator) -> None:
     if isinstance(module, _Weighted):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
         if module.bias is not None:
@@ -124,7 +124,7 @@ def _turn_to_what_varies(layer: Any, inputs: Tensor) -> None:
         layer.weight.copy_(turned.reshape(layer.weight.shape))
 
 
-def _normalise(std: float, *, is_last: bool) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
+def _normalize(std: float, *, is_last: bool) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
     done = False
 
     def hook(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:

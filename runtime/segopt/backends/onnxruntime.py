@@ -139,7 +139,7 @@ def _import_onnxruntime() -> Any:
 
 def _create_session(ort: Any, path: Path, providers: list[tuple[str, dict[str, Any]]]) -> Any:
     options = ort.SessionOptions()
-    # Warnings of the optimiser and failed GPU probes would be printed over the user's progress bar; what goes
+    # Warnings of the optimizer and failed GPU probes would be printed over the user's progress bar; what goes
     # wrong for good arrives as an exception.
     options.log_severity_level = _FATAL
     for name, value in _SPIN_BRIEFLY.items():

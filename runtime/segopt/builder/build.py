@@ -21,8 +21,8 @@ from segopt.model.card import Card
 from segopt.model.reading import read_card
 from segopt.model.sidecar import PlanRecord, Sidecar
 from segopt.model.tensors import check_tensors
-from segopt.tensorrt.flavour import Flavour, find_flavour
-from segopt.tensorrt.messages import mend_for, message_log
+from segopt.tensorrt.flavor import Flavor, find_flavor
+from segopt.tensorrt.messages import fix_for, message_log
 from segopt.version import __version__
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class _Job:
 
     model: Path
     card: Card
-    flavour: Flavour
+    flavor: Flavor
     gpu: Gpu | None
     options: BuildOptions
     notes: list[str]
@@ -87,7 +87,7 @@ def build(
 
     Raises:
         CardError: the file is missing, broken, or not one of segopt's.
-        UsageError: options that the flavour does not have, or an output that is no ``.plan``.
+        UsageError: options that the flavor does not have, or an output that is no ``.plan``.
         EngineError: no usable TensorRT or GPU; a model that does not run, parse or build; a precision that is not
             the promised one.
         SinkError: the plan cannot be written.
@@ -98,20 +98,20 @@ def build(
         raise UsageError(f"{model}: is a plan; give the ONNX file to build one from")
     card = read_card(model)
     path = _output(model, options)
-    flavour = find_flavour(options.runtime)
-    job = _Job(model, card, flavour, _gpu(flavour), options, options.check(flavour))
+    flavor = find_flavor(options.runtime)
+    job = _Job(model, card, flavor, _gpu(flavor), options, options.check(flavor))
     check_writable(path)
     if card.target == "cpu" and card.mode != "semantic":
         job.notes.append(_MADE_FOR_CPU)
 
-    with step("check: ONNX Runtime on a made picture"):
+    with step("check: ONNX Runtime on a synthetic image"):
         job.notes.extend(try_run(model, card))
-    with step(f"network: ONNX to {flavour}"):
-        parsed = parse(flavour, model)
-        check_tensors(card, tensor_specs(flavour.module, parsed.network), model)
-        layers = precision.compute_layers(flavour.module, parsed.network)
+    with step(f"network: ONNX to {flavor}"):
+        parsed = parse(flavor, model)
+        check_tensors(card, tensor_specs(flavor.module, parsed.network), model)
+        layers = precision.compute_layers(flavor.module, parsed.network)
         precision.check_network(card, layers, model)
-    with phases(f"plan: {flavour}") as display:
+    with phases(f"plan: {flavor}") as display:
         data = _build(job, parsed, display)
     record = _record(job, data, precision.share(layers))
     runs_here = job.gpu is not None and record.runs_on(job.gpu.compute_capability)
@@ -130,20 +130,20 @@ def _output(model: Path, options: BuildOptions) -> Path:
     return path
 
 
-def _gpu(flavour: Flavour) -> Gpu | None:
+def _gpu(flavor: Flavor) -> Gpu | None:
     gpu = find_gpu()
-    if gpu is None and flavour.traits.needs_gpu_to_build:
+    if gpu is None and flavor.traits.needs_gpu_to_build:
         raise EngineError(
-            f"no GPU to build for ({why_no_gpu()}), and {flavour} times its kernels on the one that the plan is "
+            f"no GPU to build for ({why_no_gpu()}), and {flavor} times its kernels on the one that the plan is "
             "for; run this on that machine, or build for RTX GPUs with --runtime tensorrt-rtx"
         )
     return gpu
 
 
 def _build(job: _Job, parsed: ParsedNetwork, display: Display) -> tensorrt_rtx.IHostMemory:
-    trt, options = job.flavour.module, job.options
+    trt, options = job.flavor.module, job.options
     config = parsed.builder.create_builder_config()
-    options.apply(job.flavour, config)
+    options.apply(job.flavor, config)
     # Without it the inspector knows the layers' names and not their types.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     cache = _timing_cache(job)
@@ -156,8 +156,8 @@ def _build(job: _Job, parsed: ParsedNetwork, display: Display) -> tensorrt_rtx.I
         data = parsed.builder.build_serialized_network(parsed.network, config)
     if data is None:
         reason = parsed.log.reason()
-        mend = mend_for(reason, "export the model again with this segopt, or update TensorRT")
-        raise EngineError(f"{job.model}: {job.flavour} cannot build it: {reason}; {mend}")
+        fix = fix_for(reason, "export the model again with this segopt, or update TensorRT")
+        raise EngineError(f"{job.model}: {job.flavor} cannot build it: {reason}; {fix}")
     if cache is not None:
         try:
             timing_cache.save(config, cache)
@@ -168,19 +168,19 @@ def _build(job: _Job, parsed: ParsedNetwork, display: Display) -> tensorrt_rtx.I
 
 def _timing_cache(job: _Job) -> Path | None:
     folder = job.options.timing_cache
-    if folder is None or job.gpu is None or "--timing-cache" in job.flavour.traits.ignored:
+    if folder is None or job.gpu is None or "--timing-cache" in job.flavor.traits.ignored:
         return None
-    return timing_cache.cache_path(folder, job.flavour, job.gpu)
+    return timing_cache.cache_path(folder, job.flavor, job.gpu)
 
 
 def _record(job: _Job, data: tensorrt_rtx.IHostMemory, half_share: float) -> PlanRecord:
     options = job.options
-    gpu = job.gpu if job.flavour.traits.needs_gpu_to_build else None
-    usual = job.flavour.traits.usual_capabilities
+    gpu = job.gpu if job.flavor.traits.needs_gpu_to_build else None
+    usual = job.flavor.traits.usual_capabilities
     return PlanRecord(
         sha256=sidecar.sha256_of(data),
-        runtime=job.flavour.name,
-        version=job.flavour.version,
+        runtime=job.flavor.name,
+        version=job.flavor.version,
         gpu=gpu.name if gpu else "",
         compute_capabilities=(gpu.compute_capability,) if gpu else options.compute_capabilities or usual,
         hardware_compatible=options.hardware_compatible,
@@ -194,16 +194,16 @@ def _record(job: _Job, data: tensorrt_rtx.IHostMemory, half_share: float) -> Pla
 
 def _check_engine(job: _Job, data: tensorrt_rtx.IHostMemory, layers: dict[str, bool]) -> list[str]:
     """Load the plan on the GPU and compare its layers' precision with the network's; notes for the user."""
-    trt = job.flavour.module
-    log, logger = message_log(job.flavour)
+    trt = job.flavor.module
+    log, logger = message_log(job.flavor)
     log.clear()
     runtime = trt.Runtime(logger)
     runtime.engine_host_code_allowed = job.options.version_compatible
     engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
         reason = log.reason()
-        problem = f"{reason}; {mend_for(reason, '`segopt doctor` shows what this machine has')}"
-        if job.flavour.traits.needs_gpu_to_build:
+        problem = f"{reason}; {fix_for(reason, '`segopt doctor` shows what this machine has')}"
+        if job.flavor.traits.needs_gpu_to_build:
             raise EngineError(f"{job.model}: the plan was built and does not load here: {problem}")
         return [f"the plan does not load here, so its layers were counted before the build alone: {problem}"]
     inspection = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
@@ -211,6 +211,6 @@ def _check_engine(job: _Job, data: tensorrt_rtx.IHostMemory, layers: dict[str, b
     precision.check_engine(built, layers, job.model)
     if not built:
         return [
-            f"{job.flavour} tells nothing of the plan's layers, so their precision was checked before the build"
+            f"{job.flavor} tells nothing of the plan's layers, so their precision was checked before the build"
         ]
     return []

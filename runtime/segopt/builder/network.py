@@ -10,8 +10,8 @@ import numpy as np
 
 from segopt.errors import EngineError
 from segopt.model.tensors import TensorSpec
-from segopt.tensorrt.flavour import Flavour
-from segopt.tensorrt.messages import MessageLog, mend_for, message_log, one_line
+from segopt.tensorrt.flavor import Flavor
+from segopt.tensorrt.messages import MessageLog, fix_for, message_log, one_line
 
 if TYPE_CHECKING:
     import tensorrt_rtx
@@ -34,34 +34,34 @@ class ParsedNetwork:
     log: MessageLog
 
 
-def create_builder(flavour: Flavour) -> tensorrt_rtx.Builder:
+def create_builder(flavor: Flavor) -> tensorrt_rtx.Builder:
     """A builder.
 
     Raises:
         EngineError: TensorRT cannot start: no GPU where it needs one, a driver that is too old.
     """
-    log, logger = message_log(flavour)
+    log, logger = message_log(flavor)
     log.clear()
     try:
-        return flavour.module.Builder(logger)
+        return flavor.module.Builder(logger)
     except (TypeError, RuntimeError) as error:  # pybind11's answer to a null pointer is a TypeError.
         reason = log.reason() if log.errors else one_line(str(error))
-        mend = mend_for(reason, "`segopt doctor` shows what this machine has")
-        raise EngineError(f"{flavour} does not start: {reason}; {mend}") from None
+        fix = fix_for(reason, "`segopt doctor` shows what this machine has")
+        raise EngineError(f"{flavor} does not start: {reason}; {fix}") from None
 
 
-def parse(flavour: Flavour, model: Path) -> ParsedNetwork:
+def parse(flavor: Flavor, model: Path) -> ParsedNetwork:
     """Read an ONNX file into a strongly typed network.
 
     Raises:
         EngineError: TensorRT does not start, or does not take the file; the message names node and operator.
     """
-    builder = create_builder(flavour)
-    log, logger = message_log(flavour)
-    network = builder.create_network(flavour.creation_flags())
-    parser = flavour.module.OnnxParser(network, logger)
+    builder = create_builder(flavor)
+    log, logger = message_log(flavor)
+    network = builder.create_network(flavor.creation_flags())
+    parser = flavor.module.OnnxParser(network, logger)
     if not parser.parse_from_file(str(model)):
-        raise EngineError(f"{model}: {_parser_error(flavour, parser, log)}")
+        raise EngineError(f"{model}: {_parser_error(flavor, parser, log)}")
     return ParsedNetwork(builder, network, parser, log)
 
 
@@ -81,15 +81,15 @@ def tensor_specs(trt: TensorRT, network: tensorrt_rtx.INetworkDefinition) -> dic
     return {tensor.name: TensorSpec(np.dtype(dtypes[tensor.dtype]), tuple(tensor.shape)) for tensor in tensors}
 
 
-def _parser_error(flavour: Flavour, parser: tensorrt_rtx.OnnxParser, log: MessageLog) -> str:
+def _parser_error(flavor: Flavor, parser: tensorrt_rtx.OnnxParser, log: MessageLog) -> str:
     if parser.num_errors == 0:
         reason = log.reason()
-        return f"{flavour} cannot read it: {reason}; {mend_for(reason, 'export it again')}"
+        return f"{flavor} cannot read it: {reason}; {fix_for(reason, 'export it again')}"
     error = parser.get_error(0)
     operator, name, reason = error.node_operator(), error.node_name(), one_line(error.desc())
     if not operator:
-        return f"{flavour} cannot read it: {reason}; export it again"
-    mend = "export the model again with this segopt, or update TensorRT"
+        return f"{flavor} cannot read it: {reason}; export it again"
+    fix = "export the model again with this segopt, or update TensorRT"
     if operator in _DATA_DEPENDENT:
-        mend = "its shapes depend on the data; `segopt export` makes graphs without such operators"
-    return f"{flavour} does not take node {name or '(unnamed)'} ({operator}): {reason}; {mend_for(reason, mend)}"
+        fix = "its shapes depend on the data; `segopt export` makes graphs without such operators"
+    return f"{flavor} does not take node {name or '(unnamed)'} ({operator}): {reason}; {fix_for(reason, fix)}"

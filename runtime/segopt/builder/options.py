@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segopt.errors import UsageError
-from segopt.tensorrt.flavour import Flavour
+from segopt.tensorrt.flavor import Flavor
 
 if TYPE_CHECKING:
     import tensorrt_rtx
@@ -21,7 +21,7 @@ class BuildOptions:
     """Options of a build; what is None or empty is left to TensorRT."""
 
     runtime: str | None = None
-    """A flavour's name; None takes what is installed."""
+    """A flavor's name; None takes what is installed."""
     output: Path | None = None
     """The .plan file; None takes the ONNX file's name and folder."""
     timing_cache: Path | None = None
@@ -63,8 +63,8 @@ class BuildOptions:
             named["--optimization-level"] = (str(self.optimization_level),)
         return named
 
-    def check(self, flavour: Flavour) -> list[str]:
-        """See whether a flavour can do what was asked.
+    def check(self, flavor: Flavor) -> list[str]:
+        """See whether a flavor can do what was asked.
 
         Returns:
             Notes on what it ignores.
@@ -73,13 +73,13 @@ class BuildOptions:
             UsageError: it cannot.
         """
         for option in self._given():
-            if option in flavour.traits.refused:
-                raise UsageError(f"{option} is not for {flavour}: {flavour.traits.refused[option]}")
+            if option in flavor.traits.refused:
+                raise UsageError(f"{option} is not for {flavor}: {flavor.traits.refused[option]}")
         for capability in self.compute_capabilities:
-            if capability not in flavour.traits.compute_capabilities:
+            if capability not in flavor.traits.compute_capabilities:
                 raise UsageError(
-                    f"compute capability {capability} is none that {flavour} builds for; it is one of "
-                    f"{', '.join(flavour.traits.compute_capabilities)} (GPUs of other ones, Jetson among them, "
+                    f"compute capability {capability} is none that {flavor} builds for; it is one of "
+                    f"{', '.join(flavor.traits.compute_capabilities)} (GPUs of other ones, Jetson among them, "
                     "take --runtime tensorrt)"
                 )
         level = self.optimization_level
@@ -88,14 +88,14 @@ class BuildOptions:
         if self.workspace is not None and self.workspace < 2**20:
             raise UsageError(f"workspace is {self.workspace} bytes, and must be 1MiB or more")
         return [
-            f"{option} changes nothing with {flavour}: {flavour.traits.ignored[option]}"
+            f"{option} changes nothing with {flavor}: {flavor.traits.ignored[option]}"
             for option in self._given()
-            if option in flavour.traits.ignored
+            if option in flavor.traits.ignored
         ]
 
-    def apply(self, flavour: Flavour, config: tensorrt_rtx.IBuilderConfig) -> None:
+    def apply(self, flavor: Flavor, config: tensorrt_rtx.IBuilderConfig) -> None:
         """Set what was asked on a build that :meth:`check` found possible; timing caches are not its business."""
-        trt = flavour.module
+        trt = flavor.module
         if self.workspace is not None:
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, self.workspace)
         if self.hardware_compatible:
@@ -103,6 +103,6 @@ class BuildOptions:
         if self.version_compatible:
             config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
         if self.compute_capabilities:
-            flavour.set_compute_capabilities(config, self.compute_capabilities)
+            flavor.set_compute_capabilities(config, self.compute_capabilities)
         if self.optimization_level is not None:
             config.builder_optimization_level = self.optimization_level

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from segopt.driver import Gpu
 from segopt.files.atomic import make_folder, write_bytes
-from segopt.tensorrt.flavour import Flavour
+from segopt.tensorrt.flavor import Flavor
 
 if TYPE_CHECKING:
     import tensorrt_rtx
 
 
-def cache_path(folder: Path, flavour: Flavour, gpu: Gpu) -> Path:
-    """The cache's file in a folder: one for each flavour, version and GPU, since times of others mislead."""
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{flavour.name} {flavour.version} {gpu.name} {gpu.compute_capability}")
+def cache_path(folder: Path, flavor: Flavor, gpu: Gpu) -> Path:
+    """The cache's file in a folder: one for each flavor, version and GPU, since times of others mislead."""
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{flavor.name} {flavor.version} {gpu.name} {gpu.compute_capability}")
     return folder / f"{name}.timing"
 
 

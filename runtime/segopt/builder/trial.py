@@ -17,10 +17,10 @@ _SEED = 5
 
 
 def try_run(model: Path, card: Card) -> list[str]:
-    """Run a model once on a made picture on the CPU.
+    """Run a model once on a synthetic image on the CPU.
 
     Returns:
-        Notes for the user: ONNX Runtime is not installed, suppression did not settle.
+        Notes for the user: ONNX Runtime is not installed, suppression did not converge.
 
     Raises:
         EngineError: it does not load, has other tensors than its card promises, or gives numbers that are none.
@@ -32,23 +32,24 @@ def try_run(model: Path, card: Card) -> list[str]:
     backend = OnnxRuntimeBackend(model, "cpu")
     try:
         check_tensors(card, {**backend.inputs, **backend.outputs}, model)
-        outputs = backend.infer({"image": made_picture(card)})
+        outputs = backend.infer({"image": synthetic_image(card)})
     finally:
         backend.close()
     for name, values in outputs.items():
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise EngineError(
-                f"{model}: {name} is not finite on a made picture (a value is NaN or infinite); "
+                f"{model}: {name} is not finite on a synthetic image (a value is NaN or infinite); "
                 "check the weights, export it again, or keep it in FP32 with --precision fp32"
             )
     if not np.asarray(outputs.get("converged", 1)).all():
         return [
-            "suppression did not settle on a made picture; if it happens on real ones, more --suppression-steps"
+            "suppression did not converge on a synthetic image; if it happens on real ones, give more "
+            "--suppression-steps"
         ]
     return []
 
 
-def made_picture(card: Card) -> NDArray[np.uint8]:
+def synthetic_image(card: Card) -> NDArray[np.uint8]:
     """Seeded pictures with blobs and edges in them, uint8 BGR [B, H, W, 3]."""
     height, width = card.canvas
     coarse = np.random.default_rng(_SEED).integers(0, 256, (card.batch, 12, 16, 3), np.uint8)

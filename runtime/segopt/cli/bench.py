@@ -41,7 +41,7 @@ def bench(
         bool, typer.Option("--compile", help="Time torch.compile of the PyTorch network, too; it takes minutes.")
     ] = False,
     accuracy: Annotated[
-        bool, typer.Option("--accuracy", help="Judge everybody on synthetic scenes with ground truth, too.")
+        bool, typer.Option("--accuracy", help="Evaluate everybody on synthetic scenes with ground truth, too.")
     ] = False,
     scenes: Annotated[int, typer.Option(metavar="N", help="--accuracy: how many scenes.", min=1)] = 50,
     layers: Annotated[

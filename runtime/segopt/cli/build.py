@@ -124,7 +124,7 @@ def _report(model: Path, built: Built, seconds: float) -> None:
 
 def describe_plan(plan: PlanRecord) -> list[tuple[str, str]]:
     """What to tell of a plan: name and text."""
-    from segopt.tensorrt.flavour import TRAITS
+    from segopt.tensorrt.flavor import TRAITS
 
     capabilities = ", ".join(plan.compute_capabilities)
     built_for = f"{plan.gpu}, compute capability {capabilities}"

@@ -33,7 +33,7 @@ def doctor(
     for finding in findings:
         # Text, not str: rich would read "segopt[gpu]" as markup.
         detail = Text(finding.found)
-        if finding.mend:
-            detail.append(f"{chr(10) if finding.found else ''}-> {finding.mend}", style="cyan")
+        if finding.fix:
+            detail.append(f"{chr(10) if finding.found else ''}-> {finding.fix}", style="cyan")
         table.add_row(Text(finding.name), Text(finding.status, style=styles[finding.status]), detail)
     Console().print(table)

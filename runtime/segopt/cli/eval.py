@@ -54,7 +54,7 @@ def eval(
     instance_weights: InstanceWeights = None,
     mode: Annotated[
         View | None,
-        typer.Option(help="Judge this view alone.", show_default="all that model and data have"),
+        typer.Option(help="Evaluate this view alone.", show_default="all that model and data have"),
     ] = None,
     score_threshold: Annotated[
         float | None,

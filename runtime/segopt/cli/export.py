@@ -68,7 +68,7 @@ def export(
         typer.Option(
             metavar="FOLDER",
             help="fp16 and int8: pictures like yours; scales and what stays in FP32 are found on them.",
-            show_default="fp16: a made-up picture",
+            show_default="fp16: a synthetic image",
         ),
     ] = None,
     target: Annotated[
@@ -89,7 +89,7 @@ def export(
     """Export a torchvision network to one ONNX file, checked against PyTorch."""
     need_export_packages()
     from segopt.builder.options import BuildOptions
-    from segopt.tensorrt.flavour import builder_here
+    from segopt.tensorrt.flavor import builder_here
     from segopt_export.exporter import export as export_request
     from segopt_export.precision.fitting import Precision
     from segopt_export.request import DEMO_CANVAS, ExportRequest
@@ -217,13 +217,13 @@ def _one_for_both(shared: dict[str, Any], own: dict[str, dict[str, Any]]) -> dic
 
 def _note_on_plan(builder: str | None, target: str | None) -> str:
     """What becomes of the file, and why it was made for this target where the user named none."""
-    from segopt.tensorrt.flavour import HOW_TO_INSTALL, installed_flavours
+    from segopt.tensorrt.flavor import HOW_TO_INSTALL, installed_flavors
 
     if builder:
         chosen = "; the file was made fast for that, --target cpu makes it fast for ONNX Runtime" if target else ""
         return f"a plan is built with {builder} (--no-build: none){chosen}"
     chosen = ", and the file was made fast for the CPU (--target tensorrt: for a GPU)" if target else ""
-    if installed_flavours():
+    if installed_flavors():
         return f"no plan was built, since there is no GPU here{chosen}; run `segopt build` where the plan will run"
     return f"no plan was built, since no TensorRT is installed{chosen}; {HOW_TO_INSTALL}"
 

@@ -226,10 +226,10 @@ def _say_stats(stats: RunStats) -> None:
         words.append("interrupted")
     typer.echo(", ".join(words))
     _say_stages(stats)
-    if stats.unsettled:
+    if stats.unconverged:
         typer.echo(
-            f"on {_frames(stats.unsettled)} the model's suppression did not settle, so some boxes may be wrong; "
-            "export it with more --suppression-steps and --candidates"
+            f"on {_frames(stats.unconverged)} the model's suppression did not converge, so some boxes may be "
+            "wrong; export it with more --suppression-steps and --candidates"
         )
 
 
@@ -237,12 +237,12 @@ _STAGES = {"decode": "read, decode, letterbox", "infer": "network", "finish": "m
 
 
 def _say_stages(stats: RunStats) -> None:
-    """A line for each stage, which work at the same time: share of the run, and who held the others back."""
+    """A line for each stage, which work at the same time: share of the run, and who the bottleneck."""
     from segopt.pipeline.clock import slowest
 
     for name, stage in stats.stages.items():
         share = stage.busy / stats.seconds if stats.seconds else 0.0
-        held = "  held the others back" if name == slowest(stats.stages) else ""
+        held = "  the bottleneck" if name == slowest(stats.stages) else ""
         typer.echo(f"  {_STAGES[name]:<24}{share:>5.0%} busy {stage.frame_ms:>8.1f} ms a frame{held}")
 
 

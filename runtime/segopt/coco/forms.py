@@ -132,8 +132,8 @@ def panoptic_annotation(
             raise ValueError(f"segment id {segment_id} does not fit a panoptic PNG (1 to {_MAX_ID - 1})")
     position = {int(label): k for k, label in enumerate(runs.labels) if int(label) in known}
     ids = segment_map
-    if strays := [int(label) for label in runs.labels if label != 0 and int(label) not in known]:
-        ids = np.where(np.isin(ids, strays), 0, ids)
+    if unknown := [int(label) for label in runs.labels if label != 0 and int(label) not in known]:
+        ids = np.where(np.isin(ids, unknown), 0, ids)
     info = [
         {
             "id": segment_id,

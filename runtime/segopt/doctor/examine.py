@@ -133,14 +133,14 @@ def _opencv(facts: Facts, jetson: bool) -> list[Finding]:
     opencv = package("OpenCV", facts, "pip install opencv-python-headless", lambda f: str(f["version"]))
     if opencv.status != "ok":
         return [opencv]
-    gstreamer_mend = "build OpenCV with GStreamer; PyPI's wheels have none"
+    gstreamer_fix = "build OpenCV with GStreamer; PyPI's wheels have none"
     if jetson:
-        gstreamer_mend = "sudo apt install python3-opencv, in a venv made with --system-site-packages"
+        gstreamer_fix = "sudo apt install python3-opencv, in a venv made with --system-site-packages"
     gui = str(facts["gui"])
     display = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")) or sys.platform != "linux"
     if gui.upper().startswith("NO"):
-        mend = "for --show: pip uninstall opencv-python-headless, pip install opencv-python (needs libGL.so.1)"
-        window = Finding("OpenCV windows", "missing", "", mend)
+        fix = "for --show: pip uninstall opencv-python-headless, pip install opencv-python (needs libGL.so.1)"
+        window = Finding("OpenCV windows", "missing", "", fix)
     elif not display:
         window = Finding("OpenCV windows", "warning", f"{gui}, no display here", "--show needs a desktop session")
     else:
@@ -151,16 +151,16 @@ def _opencv(facts: Facts, jetson: bool) -> list[Finding]:
         window,
         Finding("OpenCV GStreamer", "ok", str(facts["gstreamer"]))
         if has_gstreamer
-        else Finding("OpenCV GStreamer", "missing", "", gstreamer_mend),
+        else Finding("OpenCV GStreamer", "missing", "", gstreamer_fix),
     ]
 
 
 def _pyav(facts: Facts) -> Finding:
-    mend = "pip install av"
-    finding = package("PyAV", facts, mend, lambda f: f"{f['version']}, encoders: {', '.join(f['encoders'])}")
+    fix = "pip install av"
+    finding = package("PyAV", facts, fix, lambda f: f"{f['version']}, encoders: {', '.join(f['encoders'])}")
     if finding.status == "ok" and "libx264" not in facts["encoders"]:
         found = f"{facts['version']}, no libx264 encoder"
-        return Finding("PyAV", "warning", found, f"{mend} (the wheels of PyPI have libx264)")
+        return Finding("PyAV", "warning", found, f"{fix} (the wheels of PyPI have libx264)")
     return finding
 
 

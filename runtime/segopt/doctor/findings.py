@@ -24,27 +24,27 @@ class Finding:
     """``warning``: it is there, and broken, too old or of less use than it could be."""
     found: str
     """Versions and features; for a missing thing, empty or why it cannot be used."""
-    mend: str = ""
+    fix: str = ""
     """What it would take; empty where all is well."""
 
-    def but(self, trouble: str, mend: str) -> Finding:
+    def but(self, trouble: str, fix: str) -> Finding:
         """The same thing with something against it."""
-        return Finding(self.name, "warning", f"{self.found}; {trouble}", mend)
+        return Finding(self.name, "warning", f"{self.found}; {trouble}", fix)
 
 
-def package(name: str, facts: Facts, mend: str, describe: Callable[[Facts], str]) -> Finding:
+def package(name: str, facts: Facts, fix: str, describe: Callable[[Facts], str]) -> Finding:
     """A package that was probed.
 
     Args:
         name: for the table.
         facts: of its probe.
-        mend: how to install it.
+        fix: how to install it.
         describe: its version and features, where the probe worked.
     """
     if "absent" in facts:
-        return Finding(name, "missing", "", mend)
+        return Finding(name, "missing", "", fix)
     if "broken" in facts:
-        fix = f"reinstall: {mend}"
+        fix = f"reinstall: {fix}"
         if facts["broken"] == TIMED_OUT:
             fix = f"run this again (a cold disk is slow); if it stays, {fix}"
         return Finding(name, "warning", f"installed, but broken: {facts['broken']}", fix)

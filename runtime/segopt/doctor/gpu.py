@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from segopt.doctor.findings import Facts, Finding, installed_version, package
 from segopt.driver import cuda_version_text
-from segopt.model.sidecar import FlavourName
-from segopt.tensorrt.flavour import TRAITS
+from segopt.model.sidecar import FlavorName
+from segopt.tensorrt.flavor import TRAITS
 
 
 def gpu_findings(facts: dict[str, Facts], *, jetson: bool) -> list[Finding]:
@@ -20,8 +20,8 @@ def gpu_findings(facts: dict[str, Facts], *, jetson: bool) -> list[Finding]:
         onnxruntime(facts["onnxruntime"], gpu),
         nvidia_gpu(gpu, jetson=jetson),
         cuda_bindings(facts["cuda_bindings"], gpu, jetson=jetson),
-        tensorrt("tensorrt", facts["tensorrt"], _tensorrt_mend(jetson)),
-        package("TensorRT lean runtime", facts["tensorrt_lean"], _LEAN_MEND, _trt_version),
+        tensorrt("tensorrt", facts["tensorrt"], _tensorrt_fix(jetson)),
+        package("TensorRT lean runtime", facts["tensorrt_lean"], _LEAN_FIX, _trt_version),
         tensorrt_rtx(facts["tensorrt_rtx"], gpu, jetson=jetson),
     ]
 
@@ -38,11 +38,11 @@ def onnxruntime(facts: Facts, gpu: Facts) -> Finding:
     )
     if found.status != "ok":
         return found
-    twins = [twin for twin in ("onnxruntime", "onnxruntime-gpu") if installed_version(twin) is not None]
-    if len(twins) > 1:
+    rivals = [each for each in ("onnxruntime", "onnxruntime-gpu") if installed_version(each) is not None]
+    if len(rivals) > 1:
         # Both unpack into one folder; whichever was installed last decides which providers exist.
         fix = "pip uninstall onnxruntime onnxruntime-gpu, then install one of them"
-        return found.but(f"{' and '.join(twins)} overwrite each other", fix)
+        return found.but(f"{' and '.join(rivals)} overwrite each other", fix)
     if gpu.get("gpus") and "CUDAExecutionProvider" not in facts["providers"]:
         fix = "for the GPU: pip uninstall onnxruntime, pip install onnxruntime-gpu"
         return found.but("none uses the GPU", fix)
@@ -55,7 +55,7 @@ def onnxruntime(facts: Facts, gpu: Facts) -> Finding:
 
 def nvidia_gpu(facts: Facts, *, jetson: bool) -> Finding:
     """The GPUs, and what the driver says where there is none."""
-    mend = "flash JetPack" if jetson else "an NVIDIA GPU and its driver; ONNX Runtime on the CPU works without"
+    fix = "flash JetPack" if jetson else "an NVIDIA GPU and its driver; ONNX Runtime on the CPU works without"
     gpus = facts.get("gpus", [])
     if "broken" in facts or not gpus:
         reason = str(facts.get("broken") or facts.get("error") or "the driver lists no GPU")
@@ -63,7 +63,7 @@ def nvidia_gpu(facts: Facts, *, jetson: bool) -> Finding:
         if driver:
             fix = "reboot after a driver update; in a container: --gpus all (or --runtime nvidia)"
             return Finding("NVIDIA GPU", "warning", f"driver {driver}, but {reason}", fix)
-        return Finding("NVIDIA GPU", "missing", reason, mend)
+        return Finding("NVIDIA GPU", "missing", reason, fix)
     cards = "; ".join(
         f"{gpu['name']} (compute capability {gpu['compute_capability']}, {gpu['memory'] / 2**30:.1f} GiB)"
         for gpu in gpus
@@ -84,10 +84,10 @@ def cuda_bindings(facts: Facts, gpu: Facts, *, jetson: bool) -> Finding:
     return found
 
 
-def tensorrt(name: FlavourName, facts: Facts, mend: str) -> Finding:
+def tensorrt(name: FlavorName, facts: Facts, fix: str) -> Finding:
     """A TensorRT, which must be of a major version that segopt was written for."""
     traits = TRAITS[name]
-    found = package(traits.title, facts, mend, _trt_version)
+    found = package(traits.title, facts, fix, _trt_version)
     if found.status == "ok" and facts["version"].split(".")[0] not in map(str, traits.majors):
         known = " and ".join(map(str, traits.majors))
         return found.but(f"segopt is written for {known}", "install one of these, or another segopt")
@@ -97,8 +97,8 @@ def tensorrt(name: FlavourName, facts: Facts, mend: str) -> Finding:
 def tensorrt_rtx(facts: Facts, gpu: Facts, *, jetson: bool) -> Finding:
     """TensorRT-RTX, which knows fewer GPUs than TensorRT."""
     capabilities = TRAITS["tensorrt-rtx"].compute_capabilities
-    mend = f'pip install "segopt[rtx]" (GPUs of compute capability {", ".join(capabilities)})'
-    found = tensorrt("tensorrt-rtx", facts, "not made for Jetson; use TensorRT" if jetson else mend)
+    fix = f'pip install "segopt[rtx]" (GPUs of compute capability {", ".join(capabilities)})'
+    found = tensorrt("tensorrt-rtx", facts, "not made for Jetson; use TensorRT" if jetson else fix)
     here = [each["compute_capability"] for each in gpu.get("gpus", [])]
     if found.status == "ok" and here and here[0] not in capabilities:
         trouble = f"builds plans, but not for this GPU ({here[0]}); it knows {', '.join(capabilities)}"
@@ -115,10 +115,10 @@ def _trt_version(facts: Facts) -> str:
     return f"{facts['version']}{'' if facts['builder'] else ', runs plans and builds none'}"
 
 
-_LEAN_MEND = "only for plans built version-compatible: pip install tensorrt_lean"
+_LEAN_FIX = "only for plans built version-compatible: pip install tensorrt_lean"
 
 
-def _tensorrt_mend(jetson: bool) -> str:
+def _tensorrt_fix(jetson: bool) -> str:
     if jetson:
         return "sudo apt install python3-libnvinfer, in a venv made with --system-site-packages"
     return 'pip install "segopt[gpu]"'

@@ -82,7 +82,7 @@ def _cuda_provider_trouble(onnxruntime: Any) -> str:
 
 
 def tensorrt(module: str = "tensorrt") -> Facts:
-    """Version of one flavour of TensorRT, and whether its builder is there."""
+    """Version of one flavor of TensorRT, and whether its builder is there."""
     package = importlib.import_module(module)
     return {"version": str(package.__version__), "builder": hasattr(package, "Builder")}
 

@@ -1,1 +1,1 @@
-"""Results in colour on frames."""
+"""Results in color on frames."""

@@ -143,7 +143,7 @@ def _covered(corners: NDArray[np.int64], width: int, height: int, taken: Sequenc
 
 
 def fill(canvas: Frame, rect: Rect, color: Color, alpha: float = 1.0) -> None:
-    """Fill a rectangle of a BGR frame with an RGB colour, at opacity ``alpha``."""
+    """Fill a rectangle of a BGR frame with an RGB color, at opacity ``alpha``."""
     x, y, width, height = rect
     window = canvas[max(y, 0) : y + height, max(x, 0) : x + width]
     if window.size == 0:
@@ -157,14 +157,14 @@ def fill(canvas: Frame, rect: Rect, color: Color, alpha: float = 1.0) -> None:
 
 
 def write(canvas: Frame, text: str, x: int, y: int, color: Color, scale: Scale) -> None:
-    """Write a text with its top left corner at (x, y) of a BGR frame, in an RGB colour."""
+    """Write a text with its top left corner at (x, y) of a BGR frame, in an RGB color."""
     _, height, _ = _text_size(text, scale.font, scale.thickness)
     place = (x, y + height)
     cv2.putText(canvas, text, place, _FONT, scale.font, _bgr(color), scale.thickness, cv2.LINE_AA)
 
 
 def legend(canvas: Frame, entries: Sequence[tuple[str, Color]], scale: Scale) -> None:
-    """A key of names and RGB colours in the top left corner; what does not fit is counted in a last line."""
+    """A key of names and RGB colors in the top left corner; what does not fit is counted in a last line."""
     frame_height, frame_width = canvas.shape[:2]
     _, cap, below = _text_size("Ag", scale.font, scale.thickness)
     row = cap + below + scale.pad

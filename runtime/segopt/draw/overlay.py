@@ -1,7 +1,7 @@
 """Draws results onto frames.
 
-Whatever the number of objects, a frame is coloured once: labels become an index map, the map becomes colours
-through one look-up table, and colours are blended with the frame in one pass.
+Whatever the number of objects, a frame is colored once: labels become an index map, the map becomes colors
+through one look-up table, and colors are blended with the frame in one pass.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SQUEEZE = 3
 def draw_semantic(
     frame: Frame, classes: NDArray[np.uint8], categories: Iterable[Category], *, opacity: float = 0.5
 ) -> Frame:
-    """Classes in colour, outlined, with a legend of those that are present (in the order of their ids).
+    """Classes in color, outlined, with a legend of those that are present (in the order of their ids).
 
     Background (by its name: background, void, unlabelled, ...) and indices without a category stay the frame.
 
@@ -46,7 +46,7 @@ def draw_semantic(
         frame: uint8 BGR [H, W, 3]; not modified.
         classes: uint8 [H, W], ids of categories.
         categories: their names and colors.
-        opacity: of the colours inside a region, 0 to 1.
+        opacity: of the colors inside a region, 0 to 1.
 
     Returns:
         A new array, uint8 BGR [H, W, 3].
@@ -79,7 +79,7 @@ def draw_instances(
     *,
     opacity: float = 0.5,
 ) -> Frame:
-    """Masks in shades of their class's colour, boxes, and a plate ``name score`` on each.
+    """Masks in shades of their class's color, boxes, and a plate ``name score`` on each.
 
     Where masks overlap the one with the higher score is seen. In a crowd, plates that would cover others are left
     out, those of small objects first.
@@ -139,7 +139,7 @@ def draw_panoptic(
     *,
     opacity: float = 0.5,
 ) -> Frame:
-    """Segments in colour, outlined and named: things ``name score`` on a plate, stuff by name inside its region.
+    """Segments in color, outlined and named: things ``name score`` on a plate, stuff by name inside its region.
 
     Void stays the frame.
 
@@ -215,10 +215,10 @@ def _base_color(category_id: int, known: dict[int, Category]) -> Color:
 
 
 def _instance_colors(labels: Sequence[int], order: Iterable[int], known: dict[int, Category]) -> list[Color]:
-    """A shade for each object: the first of its class in ``order`` has the class's own colour.
+    """A shade for each object: the first of its class in ``order`` has the class's own color.
 
-    The order is by size, not by score: scores of neighbours change places from frame to frame, sizes seldom do, so
-    that in a video the colours flicker less.
+    The order is by size, not by score: scores of neighbors change places from frame to frame, sizes seldom do, so
+    that in a video the colors flicker less.
     """
     seen: Counter[int] = Counter()
     colors: list[Color] = [(0, 0, 0)] * len(labels)
@@ -244,7 +244,7 @@ def _index_map(labels: NDArray[np.integer], ids: Sequence[int]) -> IndexMap:
 
 
 def _paint(frame: Frame, index: IndexMap, colors: Sequence[Color], opacity: float, line: int) -> Frame:
-    """The frame with every index in its colour (RGB) at ``opacity``; borders are lines in the full colours."""
+    """The frame with every index in its color (RGB) at ``opacity``; borders are lines in the full colors."""
     if index.size == 0 or not index.any():
         return np.array(frame)
     opacity = min(max(opacity, 0.0), 1.0)
@@ -268,7 +268,7 @@ def _table(colors: Sequence[Color]) -> NDArray[np.uint8]:
 
 def _colored(index: IndexMap, table: NDArray[np.uint8], out: Frame | None = None) -> Frame:
     if index.dtype == np.uint8:
-        # A colour map of one's own is OpenCV's fastest look-up of three channels: 0.6 ms at 1080p, cv2.LUT 3.6 ms.
+        # A color map of one's own is OpenCV's fastest look-up of three channels: 0.6 ms at 1080p, cv2.LUT 3.6 ms.
         return np.asarray(cv2.applyColorMap(index, table[:256, None], out), dtype=np.uint8)
     return np.ascontiguousarray(table[index])
 

@@ -1,7 +1,7 @@
-"""Colours for classes and for the objects of one class.
+"""Colors for classes and for the objects of one class.
 
 Both pick by the same rule: of a fixed set of candidates take the one that lies farthest, in CIELAB, from every
-colour taken before. So colours are distinct, the same in each run, and the first m of n colours are the m colours.
+color taken before. So colors are distinct, the same in each run, and the first m of n colors are the m colors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LINE_LUMA = 135.0
 # with a hue. The whole gamut's farthest points would be its corners, among them pure blue and near black.
 _LIGHTNESS = (42.0, 82.0)
 _CHROMA = (34.0, 88.0)
-# How far in L, and in a and b, a shade may lie from its class's colour.
+# How far in L, and in a and b, a shade may lie from its class's color.
 _SHADE_RADIUS = (24.0, 18.0)
 
 # CIELAB (CIE 15) of sRGB (IEC 61966-2-1). OpenCV converts more coarsely and fills tables for 70 ms before it does.
@@ -32,7 +32,7 @@ _KNEE = 6 / 29
 
 
 def class_colors(n: int) -> tuple[Color, ...]:
-    """Distinct colours for ``n`` classes.
+    """Distinct colors for ``n`` classes.
 
     Args:
         n: how many, 0 or more. After 1789 they repeat.
@@ -52,9 +52,9 @@ def class_colors(n: int) -> tuple[Color, ...]:
 
 
 def instance_color(base: Color, k: int) -> Color:
-    """Shade of a class's colour for its ``k``-th object.
+    """Shade of a class's color for its ``k``-th object.
 
-    The idea is that of panopticapi's ``IdGenerator``: objects of one class look akin, yet each has its own colour.
+    The idea is that of panopticapi's ``IdGenerator``: objects of one class look akin, yet each has its own color.
     Here the shades are not random, so that a picture drawn twice is the same picture.
 
     Args:
@@ -78,7 +78,7 @@ def text_color(background: Color) -> Color:
 
 
 def line_color(color: Color) -> Color:
-    """A colour for thin lines: itself, or lightened where it would be lost on a dark frame (COCO's truck, 0 0 70).
+    """A color for thin lines: itself, or lightened where it would be lost on a dark frame (COCO's truck, 0 0 70).
 
     RGB in and out.
     """

@@ -28,10 +28,10 @@ def sink_error(path: Path, error: OSError) -> SinkError:
     """The one-line error for a file or folder that cannot be written."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in FULL_ERRNOS:
-        mend = "free some space or give another folder with --output"
+        fix = "free some space or give another folder with --output"
     else:
-        mend = "give a folder that you may write to with --output"
-    return SinkError(f"{path}: cannot be written ({reason}); {mend}")
+        fix = "give a folder that you may write to with --output"
+    return SinkError(f"{path}: cannot be written ({reason}); {fix}")
 
 
 def make_folder(folder: Path) -> None:

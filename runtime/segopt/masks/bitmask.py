@@ -12,7 +12,7 @@ Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class PackedCrop:
+class Bitmask:
     """A mask that is False outside of one rectangle of the frame."""
 
     x: int

@@ -1,6 +1,6 @@
 """Where masks begin and end in each row of pixels.
 
-Marching squares: an interpolated mask passes the threshold only in squares between four neighbouring cells that
+Marching squares: an interpolated mask passes the threshold only in squares between four neighboring cells that
 are not all on the same side of it. Along a side of a square the mask is a straight line, and so it is from the
 left side to the right one in each row of pixels. So nothing is computed at pixels: the turns of the sides cut a
 square into pieces, whose rows of pixels all pass the threshold in the same way, and each row of a piece is solved
@@ -105,7 +105,7 @@ class _Pieces:
 
 def _pieces(grid: _Grid) -> _Pieces:
     lines, above = grid.lines, grid.above
-    # The border is alike all around, so neighbours in this order need not be neighbours in a mask.
+    # The border is alike all around, so neighbors in this order need not be neighbors in a mask.
     passed = above[1:] ^ above[:-1]
     passed_down = above[lines:] ^ above[:-lines]
     # From which row on each column of cells is on the side of the next row of cells.

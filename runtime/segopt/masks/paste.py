@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.masks.bitmask import PackedCrop, fill_runs
+from segopt.masks.bitmask import Bitmask, fill_runs
 from segopt.masks.crop import MaskCrop
 from segopt.masks.marching_squares import outlines
 from segopt.masks.placement import Integers, axis
@@ -60,11 +60,11 @@ def paste_masks(
     threshold: float = 0.5,
 ) -> Iterator[MaskCrop]:
     """Lay masks [N, M, M] in boxes [N, 4] onto a frame: what :func:`paste_mask` gives of each, in less time."""
-    for crop in paste_packed(masks, boxes, height, width, rule=rule, threshold=threshold):
+    for crop in paste_bitmasks(masks, boxes, height, width, rule=rule, threshold=threshold):
         yield MaskCrop(crop.x, crop.y, crop.unpack().view(np.bool_))
 
 
-def paste_packed(
+def paste_bitmasks(
     masks: NDArray[np.floating],
     boxes: NDArray[np.floating],
     height: int,
@@ -73,7 +73,7 @@ def paste_packed(
     rule: PasteRule = "torchvision",
     threshold: float = 0.5,
     grid: int = 1,
-) -> Iterator[PackedCrop]:
+) -> Iterator[Bitmask]:
     """As :func:`paste_masks`, eight pixels to a byte.
 
     Args:
@@ -103,7 +103,7 @@ def paste_packed(
         bit = edges.column + (8 * (ends - row_pitch)).take(edges.row)
         bits = fill_runs(bit[: edges.begins], bit[edges.begins :], int(row_pitch.sum()))
         for end, own in zip(np.cumsum(bytes_[some]).tolist(), bytes_[some].tolist(), strict=True):
-            yield PackedCrop(*next(corners), bits[end - own : end].reshape(next(shapes)))
+            yield Bitmask(*next(corners), bits[end - own : end].reshape(next(shapes)))
 
 
 _BATCH = 2**24
@@ -112,7 +112,7 @@ _BYTES_OF_CELL, _BYTES_OF_ROW = 32, 200
 
 
 def _batches(weights: Integers) -> Iterator[slice]:
-    """Neighbours that weigh up to a batch together, or one that is heavier alone."""
+    """Neighbors that weigh up to a batch together, or one that is heavier alone."""
     start, weight = 0, 0
     for i, own in enumerate(weights.tolist()):
         if weight + own > _BATCH and i > start:

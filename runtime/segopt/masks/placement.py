@@ -24,7 +24,7 @@ class Axis:
     stop: Integers
     """int64 [N]: the pixel after the last one; not below ``start``."""
     first: Doubles
-    """float64 [N]: the pixel, as a real number, at the centre of the mask's first cell."""
+    """float64 [N]: the pixel, as a real number, at the center of the mask's first cell."""
     step: Doubles
     """float64 [N]: pixels from one cell to the next."""
 

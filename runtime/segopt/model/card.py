@@ -66,7 +66,7 @@ class Card:
     max_detections: int = 0
     mask_paste: PasteRule = "torchvision"
     mean: tuple[float, float, float] = IMAGENET_MEAN
-    """RGB, of pixels scaled to 0..1. Normalisation is in the graph; the letterbox pads with this colour."""
+    """RGB, of pixels scaled to 0..1. Normalization is in the graph; the letterbox pads with this color."""
     std: tuple[float, float, float] = IMAGENET_STD
     target: str = "cpu"
     """What the graph was made fast for, ``cpu`` or ``tensorrt``; it runs on both."""
@@ -161,7 +161,7 @@ def _card_from(data: Mapping[str, Any]) -> Card:
 
 
 def _category(entry: Mapping[str, Any]) -> Category:
-    red, green, blue = (whole(level, 0, "colour", 255) for level in entry["color"])
+    red, green, blue = (whole(level, 0, "color", 255) for level in entry["color"])
     return Category(
         whole(entry["id"], 0, "class id"),
         text(entry["name"], "class name"),

@@ -27,8 +27,8 @@ from segopt.version import version_numbers
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-FlavourName = Literal["tensorrt", "tensorrt-rtx"]
-FLAVOURS: tuple[FlavourName, ...] = get_args(FlavourName)
+FlavorName = Literal["tensorrt", "tensorrt-rtx"]
+FLAVORS: tuple[FlavorName, ...] = get_args(FlavorName)
 
 _MEMBER = "plan"
 
@@ -39,7 +39,7 @@ class PlanRecord:
 
     sha256: str
     """Of the plan's bytes."""
-    runtime: FlavourName
+    runtime: FlavorName
     version: str
     """Of the TensorRT that built it, in full: ``10.3.0``."""
     gpu: str
@@ -182,7 +182,7 @@ def _record_from(data: Mapping[str, Any]) -> PlanRecord:
     """Build a record from JSON, believing nothing: the file may be damaged or made by others."""
     return PlanRecord(
         sha256=text(data["sha256"], "sha256"),
-        runtime=one_of(FLAVOURS, data["runtime"], "runtime"),
+        runtime=one_of(FLAVORS, data["runtime"], "runtime"),
         version=text(data["version"], "version"),
         gpu=text(data["gpu"], "gpu"),
         compute_capabilities=texts(data["compute_capabilities"], "compute_capabilities"),

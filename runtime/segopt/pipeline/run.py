@@ -42,8 +42,8 @@ class RunStats:
     stages: Mapping[str, StageTime]
     """What each stage took: ``decode`` (read, decode, letterbox), ``infer`` (the network; what a frame waited for
     the one before it is not counted) and ``finish`` (decode the outputs, merge, draw, write)."""
-    unsettled: int
-    """Results whose suppression did not settle."""
+    unconverged: int
+    """Results whose suppression did not converge."""
     interrupted: bool
     """True after Ctrl-C: the outputs are complete up to there."""
 
@@ -85,7 +85,7 @@ class _Run:
     inferring: StageClock = field(default_factory=StageClock)
     finishing: StageClock = field(default_factory=StageClock)
     frames: int = 0
-    unsettled: int = 0
+    unconverged: int = 0
 
     def read(self) -> None:
         """First thread. An error ends the stream; what was read before it goes on through the other stages."""
@@ -170,7 +170,7 @@ class _Run:
                     for sink in self.sinks:
                         sink.write(item)
                     self.frames += 1
-                    self.unsettled += not getattr(result, "converged", True)
+                    self.unconverged += not getattr(result, "converged", True)
                     if self.showing:
                         self.to_show.put(item.overlay)
                 self.finishing.add(time.perf_counter() - start, len(work.frames))
@@ -277,7 +277,7 @@ def run_pipeline(
             "infer": run.inferring.time,
             "finish": run.finishing.time,
         },
-        unsettled=run.unsettled,
+        unconverged=run.unconverged,
         interrupted=interrupts > 0,
     )
 

@@ -44,7 +44,7 @@ class CaptureSource(Source):
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         if isinstance(device, int):
             self._capture = cv2.VideoCapture(device)
-            mend = "plug it in, or try another index; `v4l2-ctl --list-devices` lists cameras on Linux"
+            fix = "plug it in, or try another index; `v4l2-ctl --list-devices` lists cameras on Linux"
         else:
             if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
                 raise SourceError(
@@ -53,9 +53,9 @@ class CaptureSource(Source):
                     "rtsp:// or http:// URL or a file instead"
                 )
             self._capture = cv2.VideoCapture(device, cv2.CAP_GSTREAMER)
-            mend = "try it with gst-launch-1.0; it must end in `videoconvert ! video/x-raw,format=BGR ! appsink`"
+            fix = "try it with gst-launch-1.0; it must end in `videoconvert ! video/x-raw,format=BGR ! appsink`"
         if not self._capture.isOpened():
-            raise SourceError(f"{self._label}: cannot be opened; {mend}")
+            raise SourceError(f"{self._label}: cannot be opened; {fix}")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self._rate = Fraction(fps).limit_denominator(1001) if 0 < fps < 1000 else Fraction(30)
         self.rate = self._rate / stride

@@ -92,8 +92,8 @@ def _open_folder(folder: Path, stride: int, max_frames: int | None) -> Source:
     pictures = _pictures(files)
     if not pictures:
         videos = [p for p in files if p.suffix.lower() in _VIDEO_SUFFIXES]
-        mend = f"name one of its videos, as {videos[0]}" if videos else "give a folder of .jpg, .png or such files"
-        raise SourceError(f"{folder}: has no pictures in it; {mend}")
+        fix = f"name one of its videos, as {videos[0]}" if videos else "give a folder of .jpg, .png or such files"
+        raise SourceError(f"{folder}: has no pictures in it; {fix}")
     return PictureSource(folder.resolve().name or "root", pictures, stride=stride, max_frames=max_frames)
 
 

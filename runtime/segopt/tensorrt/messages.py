@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 if TYPE_CHECKING:
     import tensorrt_rtx
 
-    from segopt.tensorrt.flavour import Flavour
+    from segopt.tensorrt.flavor import Flavor
     from segopt.tensorrt.module import TensorRT
 
 _KEPT = 32
@@ -28,7 +28,7 @@ _WRAPPED = re.compile(r"^(?:Invalid Node - \S+ )?(?:\w+::\w+: )?Error Code \d+: 
 # Places in NVIDIA's sources, which tell a user nothing.
 _PLACE = re.compile(r"\s+In \w+ at /?[\w./]+:\d+|(?<=\()In \w+ at /?[\w./]+:\d+ |\[\w+\.cpp:+\w+:+ ?\w+\] ")
 
-_MENDS: tuple[tuple[str, str], ...] = (
+_FIXES: tuple[tuple[str, str], ...] = (
     (
         r"insufficient for CUDA runtime|cudaError 35|failure with error: 35",
         "install a newer NVIDIA driver; `segopt doctor` shows the one that is here",
@@ -81,25 +81,25 @@ def one_line(message: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
 
 
-def mend_for(reason: str, default: str) -> str:
+def fix_for(reason: str, default: str) -> str:
     """What to do about an error of TensorRT.
 
     Args:
         reason: its message.
         default: what to do where nothing better is known.
     """
-    return next((mend for pattern, mend in _MENDS if re.search(pattern, reason, re.IGNORECASE)), default)
+    return next((fix for pattern, fix in _FIXES if re.search(pattern, reason, re.IGNORECASE)), default)
 
 
-def message_log(flavour: Flavour) -> tuple[MessageLog, tensorrt_rtx.ILogger]:
+def message_log(flavor: Flavor) -> tuple[MessageLog, tensorrt_rtx.ILogger]:
     """The log of a TensorRT, and the logger that writes to it.
 
     There is one for the whole process: TensorRT keeps using the first logger that it ever got, and warns of more.
     """
-    if flavour.module not in _LOGS:
+    if flavor.module not in _LOGS:
         log = MessageLog()
-        _LOGS[flavour.module] = (log, _logger(flavour.module, log))
-    return _LOGS[flavour.module]
+        _LOGS[flavor.module] = (log, _logger(flavor.module, log))
+    return _LOGS[flavor.module]
 
 
 _LOGS: WeakKeyDictionary[TensorRT, tuple[MessageLog, tensorrt_rtx.ILogger]] = WeakKeyDictionary()

@@ -220,10 +220,10 @@ def test_pictures_and_annotations_that_are_missing_are_reported(folder, panoptic
         (lambda f: cut(f / "images" / "p1.png"), "picture is damaged", {"panoptic", "semantic", "instance"}),
         (lambda f: (f / "panoptic" / "p1.png").unlink(), "PNG is missing", {"panoptic"}),
         (lambda f: (f / "semantic" / "p1.png").write_bytes(b""), "PNG is damaged", {"semantic"}),
-        (lambda f: recolour(f / "semantic" / "p1.png", 2), "index 2, which no class has", {"semantic"}),
+        (lambda f: recolor(f / "semantic" / "p1.png", 2), "index 2, which no class has", {"semantic"}),
         (lambda f: crop(f / "panoptic" / "p1.png"), r"differ in size \(32x24 and 64x48\)", {"panoptic"}),
         (lambda f: shutil.copy(f / "images/p1.png", f / "semantic/p1.png"), "no gray or palette", {"semantic"}),
-        (lambda f: shutil.copy(f / "semantic/p1.png", f / "panoptic/p1.png"), "not in colour", {"panoptic"}),
+        (lambda f: shutil.copy(f / "semantic/p1.png", f / "panoptic/p1.png"), "not in color", {"panoptic"}),
     ],
 )
 def test_a_bad_file_leaves_one_picture_out(folder, panoptic_engine, break_it, reason, measures):
@@ -243,7 +243,7 @@ def cut(path):
     path.write_bytes(data[: len(data) // 2])
 
 
-def recolour(path, index):
+def recolor(path, index):
     plane = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     plane[0, 0] = index
     cv2.imwrite(str(path), plane)

@@ -32,7 +32,7 @@ def random_map(rng, *, crowds=False, strays=False):
 
 
 def disturbed(rng, truth):
-    """The same segments, shifted by a pixel or two, some relabelled."""
+    """The same segments, shifted by a pixel or two, some relabeled."""
     ids = np.roll(truth.ids, rng.integers(-2, 3, 2), (0, 1))
     labels = [
         SegmentLabel(label.id, label.category_id if rng.random() < 0.7 else int(rng.choice(IDS)))
@@ -244,11 +244,11 @@ def test_ap_equals_pycocotools_own_summary(kind):
     truth.createIndex()
     leave_out = "segmentation" if kind == "bbox" else "bbox"
     bare = [{k: v for k, v in entry.items() if k not in (leave_out, "area", "id", "iscrowd")} for entry in results]
-    judge = COCOeval(truth, truth.loadRes(bare), kind)
-    judge.evaluate()
-    judge.accumulate()
-    judge.summarize()
-    assert list(found.values()) == pytest.approx([value if value >= 0 else None for value in judge.stats[:6]])
+    evaluator = COCOeval(truth, truth.loadRes(bare), kind)
+    evaluator.evaluate()
+    evaluator.accumulate()
+    evaluator.summarize()
+    assert list(found.values()) == pytest.approx([value if value >= 0 else None for value in evaluator.stats[:6]])
     assert 0.1 < found["AP"] < 0.9
 
 

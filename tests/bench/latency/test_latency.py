@@ -20,7 +20,7 @@ from segopt_bench.footprint import eager_run
 from segopt_bench.latency import contenders, pictures
 from segopt_bench.latency.benchmark import Request, run_benchmark
 from segopt_bench.latency.contenders import group_engines
-from segopt_bench.latency.layers import profile_layers, summarise
+from segopt_bench.latency.layers import profile_layers, summarize
 from segopt_bench.latency.rounds import class_map, count_objects
 from segopt_bench.pytorch.eager import EagerSegmenter
 from segopt_bench.pytorch.network import load_trained
@@ -214,11 +214,11 @@ def test_a_batch_takes_the_frames_in_turn():
     assert [[int(frame[0, 0, 0]) for frame in batch] for batch in batches] == [[0, 1], [1, 2], [2, 0]]
 
 
-def test_suppression_that_did_not_settle_is_said(tmp_path, segopt_cli):
+def test_suppression_that_did_not_converge_is_said(tmp_path, segopt_cli):
     engine = tiny.instance_engine(tmp_path / "i.onnx", converged=False)
     status, out, _ = segopt_cli("bench", "--engine", engine, *SHORT)
     assert status == 0
-    assert "suppression did not settle on 100% of the frames" in out
+    assert "suppression did not converge on 100% of the frames" in out
 
 
 def test_layers_are_shares_of_the_whole(panoptic_engine, segopt_cli):
@@ -236,7 +236,7 @@ def test_the_first_inference_is_no_part_of_a_profile():
         return {"cat": "Node", "name": f"{name}_kernel_time", "dur": microseconds, "args": {"op_name": "Conv"}}
 
     events = [event("a", 9_000_000), event("a", 1000), event("a", 3000), {"cat": "Session", "name": "x", "dur": 1}]
-    profile = summarise(events, runs=2, most=5)
+    profile = summarize(events, runs=2, most=5)
     assert profile.milliseconds == 2
     assert [(share.name, share.calls) for share in profile.operators] == [("Conv", 1)]
 

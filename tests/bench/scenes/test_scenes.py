@@ -181,7 +181,7 @@ def test_an_outline_is_soft_in_the_picture_and_exact_in_the_mask():
     mask = np.zeros((20, 20), bool)
     mask[layer.window] = layer.mask
     assert mask[2:9, 2:10].all()
-    assert mask.sum() == 7 * 8, "a pixel belongs to what covers its centre"
+    assert mask.sum() == 7 * 8, "a pixel belongs to what covers its center"
     cover = layer.cover[3 - layer.y, 10 - layer.x, 0]
     assert 0.2 < cover < 0.8
 

@@ -53,22 +53,22 @@ def assert_same_detections(expected, found):
     """
     assert len(found) == len(expected)
     free = torch.ones(len(found), dtype=torch.bool)
-    strays: list[int] = []
+    unmatched: list[int] = []
     for i in range(len(expected)):
         near = (found.boxes - expected.boxes[i]).abs().amax(dim=1) <= 0.05
         near &= (found.scores - expected.scores[i]).abs() <= 1e-4
         near &= free & (found.labels == expected.labels[i])
         if not near.any():
-            strays.append(i)
+            unmatched.append(i)
             continue
         j = int(near.nonzero()[0])
         free[j] = False
-        assert abs(i - j) <= len(strays) or abs(float(expected.scores[i] - expected.scores[j])) <= TIE
+        assert abs(i - j) <= len(unmatched) or abs(float(expected.scores[i] - expected.scores[j])) <= TIE
         theirs = (expected.masks[i] >= 0.5).numpy()
         # torchvision rounds a widened box to whole pixels: where a corner lies within the error of a whole pixel,
         # the mask jumps by one, so a mask may agree in its own box or in torchvision's.
         assert any(same_mask(found.masks[j], box, theirs) for box in (found.boxes[j], expected.boxes[i]))
-    assert len(strays) <= len(expected) // 100, f"detections {strays} of torchvision have no twin"
+    assert len(unmatched) <= len(expected) // 100, f"detections {unmatched} of torchvision have no match"
 
 
 def same_mask(mask, box, expected):

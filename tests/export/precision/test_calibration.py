@@ -10,7 +10,7 @@ import lively
 from segopt.errors import SourceError
 from segopt_export.precision.calibration import MAX_PICTURES, read_pictures
 from segopt_export.precision.fitting import fit_to_half
-from segopt_export.static.graph import Normalise, SegmentationGraph
+from segopt_export.static.graph import Normalize, SegmentationGraph
 from segopt_export.static.semantic import StaticSemantic
 
 MEAN = (0.25, 0.5, 0.75)
@@ -28,7 +28,7 @@ def test_pictures_are_letterboxed_onto_the_canvas(tmp_path):
     assert unread is None
     assert [(tuple(i.shape), i.dtype) for i in images] == [((1, 32, 64, 3), torch.uint8)] * 2
     assert (images[1][0, :, :32] == 1).all()
-    assert images[1][0, 5, 40].tolist() == [191, 128, 64], "BGR of the mean colour"
+    assert images[1][0, 5, 40].tolist() == [191, 128, 64], "BGR of the mean color"
 
 
 def test_a_large_folder_is_sampled_over_its_whole_length(tmp_path):
@@ -82,7 +82,7 @@ class Network(nn.Module):
 
 def test_pictures_decide_which_layers_stay_in_single(tmp_path):
     """On a dark picture half holds every value, on a bright one it does not."""
-    graph = SegmentationGraph(Normalise((0.0,) * 3, (1.0,) * 3), [StaticSemantic(Network())]).eval()
+    graph = SegmentationGraph(Normalize((0.0,) * 3, (1.0,) * 3), [StaticSemantic(Network())]).eval()
     example = lively.pictures(2, (32, 32))
     kept = {}
     for name, level in (("dark", 20), ("bright", 255)):
@@ -100,9 +100,9 @@ def test_pictures_decide_which_layers_stay_in_single(tmp_path):
 
 
 def test_without_pictures_a_note_says_so():
-    graph = SegmentationGraph(Normalise((0.0,) * 3, (1.0,) * 3), [StaticSemantic(Network())]).eval()
+    graph = SegmentationGraph(Normalize((0.0,) * 3, (1.0,) * 3), [StaticSemantic(Network())]).eval()
     example = lively.pictures(1, (32, 32))
     fitted = fit_to_half(graph, example, calibration=None, mean=MEAN)
     assert fitted.example is example
-    assert "made-up picture" in fitted.notes[0]
+    assert "synthetic image" in fitted.notes[0]
     assert "--calibration" in fitted.notes[0]

@@ -1,4 +1,4 @@
-"""INT8: which layers are quantised, in which types, and what noise that makes."""
+"""INT8: which layers are quantized, in which types, and what noise that makes."""
 
 import numpy as np
 import onnx
@@ -10,7 +10,7 @@ from torch import nn
 from segopt_export.exporter import example_image
 from segopt_export.networks.mobilenet import maskrcnn_mobilenet_v3_small_fpn
 from segopt_export.onnx_file.tracing import trace
-from segopt_export.precision.int8 import LAYERS, MAX_NOISE, added_noise, first_layers, last_layers, quantise
+from segopt_export.precision.int8 import LAYERS, MAX_NOISE, added_noise, first_layers, last_layers, quantize
 from segopt_export.static.maskrcnn import StaticMaskRCNN
 
 CANVAS = (64, 96)
@@ -79,13 +79,13 @@ def test_stages_begin_where_boxes_were_chosen(detector):
 
 @pytest.mark.parametrize(("target", "activations"), [("cpu", TensorProto.UINT8), ("tensorrt", TensorProto.INT8)])
 def test_each_target_gets_the_integers_it_is_fast_with(target, activations, chain, images):
-    model = quantise(chain, images, target).model
+    model = quantize(chain, images, target).model
     values = {tensor.name: tensor for tensor in model.graph.initializer}
     made_by = {tensor: node for node in model.graph.node for tensor in node.output}
     layers = [node for node in model.graph.node if node.op_type in LAYERS]
-    quantised = [node for node in layers if node.name not in last_layers(chain)]
-    assert len(quantised) == 3
-    for node in quantised:
+    quantized = [node for node in layers if node.name not in last_layers(chain)]
+    assert len(quantized) == 3
+    for node in quantized:
         data, weight = made_by[node.input[0]], made_by[node.input[1]]
         assert data.op_type == weight.op_type == "DequantizeLinear"
         zero = values[data.input[2]]
@@ -99,38 +99,38 @@ def test_each_target_gets_the_integers_it_is_fast_with(target, activations, chai
 
 
 def test_a_layer_that_loses_too_much_stays_in_floating_point(chain, images):
-    assert list(quantise(chain, images, "cpu").float_layers.values()) == ["decides: the last layer of a head"]
+    assert list(quantize(chain, images, "cpu").float_layers.values()) == ["decides: the last layer of a head"]
     # Two channels a thousand times as large as the others leave these no step of the scale.
-    uneven = quantise(traced(Chain(1000.0)), images, "cpu")
+    uneven = quantize(traced(Chain(1000.0)), images, "cpu")
     reasons = {name: why for name, why in uneven.float_layers.items() if "noise" in why}
     assert reasons
     assert uneven.layers + len(uneven.float_layers) == 4
 
 
 def test_noise_is_what_a_layer_adds(chain, images, tmp_path):
-    plain, quantised = tmp_path / "plain.onnx", tmp_path / "int8.onnx"
+    plain, quantized = tmp_path / "plain.onnx", tmp_path / "int8.onnx"
     onnx.save(chain, plain)
-    onnx.save(quantise(chain, images, "cpu").model, quantised)
-    noise = added_noise(plain, quantised, images)
+    onnx.save(quantize(chain, images, "cpu").model, quantized)
+    noise = added_noise(plain, quantized, images)
     assert len(noise) == 3
     assert all(0 < value < MAX_NOISE for value in noise.values())
-    # Quantised weights that are far off are the fault of their own layer.
-    model = onnx.load(quantised)
+    # Quantized weights that are far off are the fault of their own layer.
+    model = onnx.load(quantized)
     weight = next(t for t in model.graph.initializer if t.data_type == TensorProto.INT8 and len(t.dims) == 4)
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) // 8 * 8, weight.name))
-    onnx.save(model, quantised)
-    worse = added_noise(plain, quantised, images)
+    onnx.save(model, quantized)
+    worse = added_noise(plain, quantized, images)
     loudest = max(worse, key=worse.get)
     assert worse[loudest] > 5 * noise[loudest]
     spoilt = next(node for node in chain.graph.node if node.name == loudest)
     assert weight.name.startswith(spoilt.input[1])
 
 
-def test_the_quantised_graph_says_nearly_the_same(chain, images, tmp_path):
+def test_the_quantized_graph_says_nearly_the_same(chain, images, tmp_path):
     import onnxruntime
 
     file = tmp_path / "int8.onnx"
-    onnx.save(quantise(chain, images, "cpu").model, file)
+    onnx.save(quantize(chain, images, "cpu").model, file)
     answers = [
         onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"image": images[0]})[0]
         for model in (chain.SerializeToString(), str(file))

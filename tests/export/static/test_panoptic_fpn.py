@@ -190,9 +190,9 @@ def test_a_box_too_thin_for_its_level_is_read_from_a_coarser_one():
     ]
     thin = torch.tensor([[[0.0, 100.0, 1024.0, 112.0]]])
     pooled = align(GatherReader(sizes).pack(ramp), thin)[0, 0]
-    # A ramp says where was sampled: at the centres of the seven bins, on whatever level.
-    centres = (torch.arange(7) + 0.5) * 1024 / 7
-    torch.testing.assert_close(pooled.mean(dim=0), centres, rtol=0, atol=32)
+    # A ramp says where was sampled: at the centers of the seven bins, on whatever level.
+    centers = (torch.arange(7) + 0.5) * 1024 / 7
+    torch.testing.assert_close(pooled.mean(dim=0), centers, rtol=0, atol=32)
 
 
 @pytest.fixture(scope="module")
@@ -300,7 +300,7 @@ def test_it_trains():
     model = SMALL.build(4, 5).train()
     pictures = [lively.pictures(1, size, seed=2)[0].permute(2, 0, 1) / 255 for size in (CANVAS, (128, 128))]
     targets = [targets_of(*CANVAS), targets_of(128, 128)]
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
     totals = []
     for _ in range(8):
         losses = model(pictures, targets)
@@ -313,11 +313,11 @@ def test_it_trains():
             "loss_semantic",
         }
         total = torch.stack(list(losses.values())).sum()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         total.backward()
         unreached = [n for n, p in model.named_parameters() if p.grad is None]
         assert unreached == []
-        optimiser.step()
+        optimizer.step()
         totals.append(float(total.detach()))
     assert totals[-1] < 0.7 * totals[0], totals
 

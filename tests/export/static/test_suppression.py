@@ -31,7 +31,7 @@ def random_set(rng, n):
 
 
 def chain(n, shift=3.0, side=10.0):
-    """Boxes of which each overlaps only its neighbours: the longest chain of suppressions there can be."""
+    """Boxes of which each overlaps only its neighbors: the longest chain of suppressions there can be."""
     x = torch.arange(n) * shift
     return torch.stack((x, torch.zeros(n), x + side, torch.full((n,), side)), dim=1)
 
@@ -154,11 +154,11 @@ def test_onnx_runtime_gives_the_same():
     rng = np.random.default_rng(2)
     model = trace(Module(), packed(*random_set(rng, n)), ["keep", "converged"])
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    settled = 0
+    converged = 0
     for _ in range(300):
         boxes, groups, valid = random_set(rng, n)
         keep, converged = session.run(None, {"image": packed(boxes, groups, valid).numpy()})
         same = np.array_equal(keep[0].astype(bool), reference(boxes, groups, valid, 0.4).numpy())
         assert same or not converged[0]
-        settled += int(converged[0])
-    assert settled > 100
+        converged += int(converged[0])
+    assert converged > 100

@@ -72,7 +72,7 @@ def test_the_deeper_network_has_names_of_the_same_making(name):
     assert all(n.startswith(("backbone.", "proposal_generator.", "roi_heads.", "sem_seg_head.")) for n in theirs)
 
 
-def test_background_goes_first_and_colours_turn_around(state, wanted):
+def test_background_goes_first_and_colors_turn_around(state, wanted):
     scores = torch.arange(81.0)
     state["roi_heads.box_predictor.cls_score.bias"] = scores
     state["roi_heads.box_predictor.bbox_pred.bias"] = torch.arange(320.0)
@@ -128,7 +128,7 @@ def test_constants_of_older_files_are_no_weights(state, wanted):
     assert from_detectron2(state, wanted, FILE).keys() == wanted.keys()
 
 
-def test_pictures_that_were_normalised_otherwise_are_refused(state, wanted):
+def test_pictures_that_were_normalized_otherwise_are_refused(state, wanted):
     state["pixel_std"] = torch.tensor([57.375, 57.12, 58.395]).reshape(3, 1, 1)
     with pytest.raises(ExportError) as error:
         from_detectron2(state, wanted, FILE)

@@ -23,7 +23,7 @@ from segopt.errors import CardError, EngineError, UsageError
 from segopt.model import sidecar
 from segopt.model.reading import read_card
 from segopt.tensorrt import messages
-from segopt.tensorrt.flavour import find_flavour
+from segopt.tensorrt.flavor import find_flavor
 
 trt = pytest.importorskip("tensorrt_rtx")
 pytest.importorskip("cuda.bindings.runtime")
@@ -118,7 +118,7 @@ def test_the_command_line_says_it_in_one_line_and_writes_nothing(tmp_path, seman
 @without_gpu
 def test_without_a_driver_tensorrt_rtx_loads_no_plan_and_says_why(semantic_engine):
     built = build(semantic_engine, BuildOptions(runtime="tensorrt-rtx"))
-    log, logger = messages.message_log(find_flavour("tensorrt-rtx"))
+    log, logger = messages.message_log(find_flavor("tensorrt-rtx"))
     log.clear()
     assert trt.Runtime(logger).deserialize_cuda_engine(built.path.read_bytes()) is None
     assert "driver" in log.reason()
@@ -177,7 +177,7 @@ def test_a_version_compatible_plan_runs_on_later_versions_alone(semantic_engine,
         segopt.load(write_plan(semantic_engine, "tensorrt", version_compatible=True, version="11.5.0"))
 
 
-def test_a_flavour_that_is_not_installed_is_named(semantic_engine, install, monkeypatch):
+def test_a_flavor_that_is_not_installed_is_named(semantic_engine, install, monkeypatch):
     install(semantic_engine)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(EngineError, match=r"semantic\.plan: is a plan for tensorrt 10\.3\.0, and .*not installed"):

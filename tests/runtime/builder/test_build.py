@@ -27,7 +27,7 @@ from segopt.driver import Gpu, find_gpu
 from segopt.errors import CardError, EngineError, SinkError, UsageError
 from segopt.model import sidecar
 from segopt.model.card import METADATA_KEY
-from segopt.tensorrt.flavour import TRAITS, find_flavour
+from segopt.tensorrt.flavor import TRAITS, find_flavor
 
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (pip install 'segopt[rtx]')")
 
@@ -133,7 +133,7 @@ def test_a_file_that_was_made_for_the_cpu_gets_a_note(tmp_path):
     assert build(model, RTX).notes == []
 
 
-def test_suppression_that_does_not_settle_on_a_made_picture_is_a_note(tmp_path):
+def test_suppression_that_does_not_converge_on_a_synthetic_image_is_a_note(tmp_path):
     model = tiny.panoptic_engine(tmp_path / "a.onnx", converged=False)
     assert any("--suppression-steps" in note for note in build(model, RTX).notes)
 
@@ -185,7 +185,7 @@ def test_data_dependent_operators_are_named_with_their_node(tmp_path):
     with pytest.raises(
         EngineError, match=r"a\.onnx: TensorRT-RTX \S+ does not take node find_pixels \(NonZero\): "
     ) as e:
-        parse(find_flavour("tensorrt-rtx"), model)
+        parse(find_flavor("tensorrt-rtx"), model)
     assert "shapes depend on the data" in str(e.value)
     assert "\n" not in str(e.value)
 
@@ -196,7 +196,7 @@ def test_types_that_do_not_match_are_named_with_their_node(tmp_path, untouched):
         model, lambda m: m.graph.node[0].attribute[0].CopyFrom(helper.make_attribute("to", TensorProto.FLOAT16))
     )
     with pytest.raises(EngineError, match=r"\(Greater\): .*same input types.* Half and Float") as caught:
-        parse(find_flavour("tensorrt-rtx"), model)
+        parse(find_flavor("tensorrt-rtx"), model)
     for noise in ("\n", "/_src/", "cudaError", "Error Code"):
         assert noise not in str(caught.value), str(caught.value)
     assert untouched.exists()
@@ -232,7 +232,7 @@ def test_numbers_that_are_none_are_found_before_the_build(tmp_path):
         values[0, 0, 3, 3] = np.nan
         node.attribute[0].t.CopyFrom(numpy_helper.from_array(values))
 
-    refuse(EngineError, r"a\.onnx: masks is not finite on a made picture", edited(model, edit))
+    refuse(EngineError, r"a\.onnx: masks is not finite on a synthetic image", edited(model, edit))
 
 
 @pytest.mark.usefixtures("untouched")
@@ -409,14 +409,14 @@ def test_ctrl_c_stops_a_build_and_nothing_is_written(tmp_path, capfd):
 
 
 def test_timing_caches_of_other_versions_and_gpus_are_other_files(tmp_path):
-    flavour = find_flavour("tensorrt-rtx")
+    flavor = find_flavor("tensorrt-rtx")
     gpu = Gpu("NVIDIA GeForce RTX 4090", "8.9")
     names = {
         timing_cache.cache_path(tmp_path, each, card).name
         for each in (
-            flavour,
-            dataclasses.replace(flavour, version="1.8.0"),
-            dataclasses.replace(flavour, name="tensorrt"),
+            flavor,
+            dataclasses.replace(flavor, version="1.8.0"),
+            dataclasses.replace(flavor, name="tensorrt"),
         )
         for card in (gpu, Gpu("Orin", "8.7"))
     }
@@ -461,7 +461,7 @@ def test_the_command_reports_what_was_made(segopt_cli, tmp_path):
         f"Next: segopt run --engine {tmp_path}/street.plan SOURCE",
     ):
         assert words in out, out
-    assert "done check: ONNX Runtime on a made picture" in err
+    assert "done check: ONNX Runtime on a synthetic image" in err
     assert "done plan: TensorRT-RTX" in err
     assert json.loads((tmp_path / "street.plan.json").read_text())["plan"]["compute_capabilities"] == [
         "8.9",
@@ -505,7 +505,7 @@ main()
     )
 
 
-def test_every_refusal_of_a_flavour_is_about_an_option_of_the_command(segopt_cli):
+def test_every_refusal_of_a_flavor_is_about_an_option_of_the_command(segopt_cli):
     _, out, _ = segopt_cli("build", "--help")
     for traits in TRAITS.values():
         for option in (*traits.refused, *traits.ignored):

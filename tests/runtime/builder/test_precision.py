@@ -14,7 +14,7 @@ import tiny
 from segopt.builder import precision
 from segopt.builder.network import parse
 from segopt.errors import EngineError
-from segopt.tensorrt.flavour import find_flavour
+from segopt.tensorrt.flavor import find_flavor
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
@@ -37,9 +37,9 @@ def layers(tmp_path):
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
         path = tmp_path / "layers.onnx"
         onnx.save(onnx.shape_inference.infer_shapes(model), path)
-        flavour = find_flavour("tensorrt-rtx")
-        parsed = parse(flavour, path)
-        return precision.compute_layers(flavour.module, parsed.network)
+        flavor = find_flavor("tensorrt-rtx")
+        parsed = parse(flavor, path)
+        return precision.compute_layers(flavor.module, parsed.network)
 
     return call
 
@@ -201,6 +201,6 @@ def test_an_engine_as_its_network_is_fine():
 
 def test_tiny_engines_have_no_layers_to_count(tmp_path):
     pytest.importorskip("tensorrt_rtx")
-    flavour = find_flavour("tensorrt-rtx")
-    parsed = parse(flavour, tiny.semantic_engine(tmp_path / "a.onnx"))
-    assert precision.compute_layers(flavour.module, parsed.network) == {}
+    flavor = find_flavor("tensorrt-rtx")
+    parsed = parse(flavor, tiny.semantic_engine(tmp_path / "a.onnx"))
+    assert precision.compute_layers(flavor.module, parsed.network) == {}

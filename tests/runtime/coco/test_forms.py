@@ -231,6 +231,6 @@ def test_categories_are_written_once_and_as_coco_has_them():
     }
 
 
-def test_a_grey_picture_is_no_panoptic_png():
+def test_a_gray_picture_is_no_panoptic_png():
     with pytest.raises(ValueError, match="uint8"):
         read_panoptic_png(np.zeros((4, 4), np.uint8))

@@ -58,8 +58,8 @@ def test_it_looks_for_everything_that_segopt_can_use(findings):
 
 def test_whatever_is_not_ok_says_what_it_would_take(findings):
     for finding in findings:
-        assert (finding.mend == "") == (finding.status == "ok"), finding
-        assert "\n" not in finding.found + finding.mend
+        assert (finding.fix == "") == (finding.status == "ok"), finding
+        assert "\n" not in finding.found + finding.fix
 
 
 BROKEN = {
@@ -80,7 +80,7 @@ def test_a_broken_package_is_a_finding_of_one_line(case, tmp_path, monkeypatch):
     assert finding.status == "warning"
     assert reason in finding.found
     assert "\n" not in finding.found
-    assert "reinstall" in finding.mend
+    assert "reinstall" in finding.fix
 
 
 def test_a_package_that_hangs_costs_three_seconds_and_no_more(tmp_path, monkeypatch):
@@ -95,7 +95,7 @@ def test_a_package_that_hangs_costs_three_seconds_and_no_more(tmp_path, monkeypa
     assert "no answer" in found["TensorRT"].found
 
 
-def test_a_flavour_without_a_builder_is_said_to_be_one(tmp_path, monkeypatch):
+def test_a_flavor_without_a_builder_is_said_to_be_one(tmp_path, monkeypatch):
     broken_package(tmp_path, "tensorrt_lean", "__version__ = '10.9.0'")
     monkeypatch.syspath_prepend(tmp_path)
     finding = by_name(examine())["TensorRT lean runtime"]
@@ -142,5 +142,5 @@ def test_json_is_a_list_of_findings():
     result = run("--json")
     assert result.exit_code == 0
     for entry in json.loads(result.output):
-        assert set(entry) == {"name", "status", "found", "mend"}
+        assert set(entry) == {"name", "status", "found", "fix"}
         assert entry["status"] in ("ok", "missing", "warning")

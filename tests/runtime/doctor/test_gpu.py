@@ -72,7 +72,7 @@ def test_cuda_bindings_must_not_be_of_a_later_cuda_than_the_driver(bindings, dri
     facts = {"version": "13.2.0", "cuda": bindings}
     found = cuda_bindings(facts, {**gpu(), "cuda": driver}, jetson=False)
     assert found.status == status
-    assert status == "ok" or "cuda-bindings==12.*" in found.mend
+    assert status == "ok" or "cuda-bindings==12.*" in found.fix
 
 
 @pytest.mark.parametrize(

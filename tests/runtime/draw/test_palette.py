@@ -1,4 +1,4 @@
-"""Colours are distinct, the same in each run, and do not change when classes are added."""
+"""Colors are distinct, the same in each run, and do not change when classes are added."""
 
 import cv2
 import numpy as np
@@ -18,25 +18,25 @@ def closest_pair(colors):
 
 
 @pytest.mark.parametrize(("n", "apart"), [(2, 60), (21, 25), (81, 12), (256, 6)])
-def test_class_colours_are_apart_in_lab(n, apart):
+def test_class_colors_are_apart_in_lab(n, apart):
     colors = class_colors(n)
     assert len(colors) == n
     assert closest_pair(colors) >= apart
 
 
-def test_adding_classes_changes_no_colour():
+def test_adding_classes_changes_no_color():
     many = class_colors(200)
     for n in (0, 1, 20, 64, 65, 199):
         assert class_colors(n) == many[:n]
 
 
-def test_colours_are_plain_rgb_triples():
+def test_colors_are_plain_rgb_triples():
     for color in (*class_colors(70), *(instance_color((220, 20, 60), k) for k in range(60))):
         assert isinstance(color, tuple)
         assert all(type(channel) is int and 0 <= channel <= 255 for channel in color)
 
 
-def test_more_classes_than_colours_still_get_one():
+def test_more_classes_than_colors_still_get_one():
     assert len(class_colors(5000)) == 5000
 
 
@@ -45,12 +45,12 @@ def test_a_negative_number_of_classes_is_an_error():
         class_colors(-1)
 
 
-# Person, car (nearly black blue), grey, white and black.
+# Person, car (nearly black blue), gray, white and black.
 BASES = [(220, 20, 60), (0, 0, 142), (128, 128, 128), (255, 255, 255), (0, 0, 0)]
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_the_first_object_has_the_colour_of_its_class(base):
+def test_the_first_object_has_the_color_of_its_class(base):
     assert instance_color(base, 0) == base
 
 
@@ -90,6 +90,6 @@ def test_lab_is_that_of_the_standard():
     np.testing.assert_allclose(found, np.array(list(known.values())), atol=0.02)
 
 
-def test_lab_and_back_is_the_same_colour():
+def test_lab_and_back_is_the_same_color():
     colors = np.random.default_rng(0).integers(0, 256, (2000, 3)).astype(np.uint8)
     np.testing.assert_array_equal(_to_rgb(_to_lab(colors).astype(np.float64)), colors)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segopt.masks.bitmask import PackedCrop, fill_runs
+from segopt.masks.bitmask import Bitmask, fill_runs
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 200])
@@ -30,6 +30,6 @@ def test_runs_that_touch_are_one():
 @pytest.mark.parametrize("shape", [(5, 13), (3, 8), (1, 1), (4, 0), (0, 0)])
 def test_a_crop_unpacks_to_its_pixels(shape):
     mask = np.random.default_rng(shape).random(shape) < 0.5
-    crop = PackedCrop(0, 0, shape[1], np.packbits(mask, axis=1, bitorder="little"))
+    crop = Bitmask(0, 0, shape[1], np.packbits(mask, axis=1, bitorder="little"))
     np.testing.assert_array_equal(crop.unpack(), mask)
     assert crop.area == np.count_nonzero(mask)

@@ -9,7 +9,7 @@ from torch.nn import functional
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from segopt.masks import paste as masks_module
-from segopt.masks.paste import paste_mask, paste_masks, paste_packed
+from segopt.masks.paste import paste_bitmasks, paste_mask, paste_masks
 
 FRAME = (90, 130)
 UNDECIDED = 1e-5
@@ -28,7 +28,7 @@ def torchvision_probability(mask, box, frame):
 
 
 def detectron2_probability(mask, box, frame):
-    """Sample the mask at the centre of each pixel of the whole frame, in the box's own coordinates."""
+    """Sample the mask at the center of each pixel of the whole frame, in the box's own coordinates."""
     (height, width), (x0, y0, x1, y1) = frame, map(float, box)
     x = (torch.arange(width, dtype=torch.float64) + 0.5 - x0) / (x1 - x0) * 2 - 1
     y = (torch.arange(height, dtype=torch.float64) + 0.5 - y0) / (y1 - y0) * 2 - 1
@@ -231,7 +231,7 @@ def test_packed_crops_begin_on_the_grid():
     random = np.random.default_rng(4)
     masks = np.stack([blob(random) for _ in range(60)])
     boxes = np.stack([random.choice(list(BOXES.values()))(random) for _ in range(60)])
-    packed = paste_packed(masks, boxes, *FRAME, grid=8)
+    packed = paste_bitmasks(masks, boxes, *FRAME, grid=8)
     for crop, plain in zip(packed, paste_masks(masks, boxes, *FRAME), strict=True):
         assert crop.x % 8 == 0
         assert crop.x + crop.width <= FRAME[1]

@@ -107,7 +107,7 @@ def test_text_that_is_no_card_is_refused(text):
         (["batch"], True, "batch True"),
         (["networks"], "fcn", "attribute"),
         (["precision"], 16, "precision 16"),
-        (["categories", "panoptic", 0, "color"], [0, 0, 256], "colour 256"),
+        (["categories", "panoptic", 0, "color"], [0, 0, 256], "color 256"),
         (["categories", "panoptic", 0, "is_thing"], 1, "is_thing 1"),
         (["categories", "panoptic", 0, "name"], "\ud800", "surrogates"),
         (["categories"], {}, "no instance, panoptic, semantic classes"),

@@ -52,4 +52,4 @@ def test_run_ends_with_a_line_for_each_stage(panoptic_engine, tmp_path, segopt_c
     assert status == 0
     lines = [line for line in out.splitlines() if "% busy" in line]
     assert [line.split("  ")[1] for line in lines] == ["read, decode, letterbox", "network", "merge, draw, write"]
-    assert sum("held the others back" in line for line in lines) == 1
+    assert sum("the bottleneck" in line for line in lines) == 1

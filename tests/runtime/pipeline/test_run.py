@@ -318,10 +318,10 @@ def test_an_error_in_the_progress_display_does_not_leave_sinks_open():
     assert sink.closed == 1
 
 
-def test_frames_whose_suppression_did_not_settle_are_counted(tmp_path):
+def test_frames_whose_suppression_did_not_converge_are_counted(tmp_path):
     engine = tiny.instance_engine(tmp_path / "e.onnx", converged=False)
     with open_source(str(clips.clip(tmp_path / "a.mp4", 6))) as source, segopt.load(engine) as segmenter:
-        assert run_pipeline(source, segmenter, []).unsettled == 6
+        assert run_pipeline(source, segmenter, []).unconverged == 6
 
 
 def test_a_batched_engine_gives_what_an_unbatched_one_gives(tmp_path):

@@ -79,15 +79,15 @@ def test_odd_sizes_gain_a_repeated_row_or_column(tmp_path, size):
     assert clips.play(tmp_path / "out.mp4").size == (48, 64)
 
 
-def test_colours_survive(tmp_path):
-    colours = np.array([[40, 60, 200], [200, 80, 30], [50, 180, 60], [128, 128, 128]], np.uint8)
-    image = np.repeat(np.repeat(colours[None], 64, 0), 32, 1)
+def test_colors_survive(tmp_path):
+    colors = np.array([[40, 60, 200], [200, 80, 30], [50, 180, 60], [128, 128, 128]], np.uint8)
+    image = np.repeat(np.repeat(colors[None], 64, 0), 32, 1)
     with VideoWriter(tmp_path / "out.mp4", rate=Fraction(25)) as video:
         video.write(image)
     with open_source(str(tmp_path / "out.mp4")) as source:
         (frame,) = source
     middles = frame.image[32, 16::32].astype(int)
-    assert np.abs(middles - colours).max() <= 4
+    assert np.abs(middles - colors).max() <= 4
 
 
 def test_one_frame_is_a_video(tmp_path):

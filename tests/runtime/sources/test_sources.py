@@ -87,7 +87,7 @@ def test_stride_and_limit_below_one_are_refused(option, tmp_path):
         (np.full((4, 6, 4), (10, 20, 30, 0), np.uint8), [10, 20, 30]),
         (np.full((4, 6, 3), (2560, 5120, 7680), np.uint16), [10, 20, 30]),
     ],
-    ids=["gray 16 bit", "gray", "alpha", "colour 16 bit"],
+    ids=["gray 16 bit", "gray", "alpha", "color 16 bit"],
 )
 def test_any_picture_becomes_bgr_uint8(tmp_path, pixels, expected):
     cv2.imwrite(str(tmp_path / "a.png"), pixels)
@@ -212,7 +212,7 @@ def test_a_limit_reached_before_the_damage_is_no_error(tmp_path):
     ],
     ids=["missing", "near name", "missing folder", "empty folder", "folder of videos", "empty glob"],
 )
-def test_what_does_not_exist_is_named_with_its_mend(tmp_path, make, message):
+def test_what_does_not_exist_is_named_with_its_fix(tmp_path, make, message):
     with pytest.raises(SourceError, match=message) as caught:
         open_source(str(make(tmp_path)))
     assert str(tmp_path) in str(caught.value)
@@ -228,7 +228,7 @@ def test_a_file_that_is_neither_picture_nor_video_is_refused(tmp_path, name, con
     assert capfd.readouterr().err == ""
 
 
-def test_a_picture_without_an_ending_is_recognised(tmp_path):
+def test_a_picture_without_an_ending_is_recognized(tmp_path):
     clips.pictures(tmp_path, ["a.png"])
     (tmp_path / "a.png").rename(tmp_path / "a")
     _, frames, _ = read(tmp_path / "a")

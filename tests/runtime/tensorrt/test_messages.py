@@ -2,7 +2,7 @@
 
 import pytest
 
-from segopt.tensorrt.messages import MessageLog, mend_for, one_line
+from segopt.tensorrt.messages import MessageLog, fix_for, one_line
 
 PLACE = "/_src/optimizer/shapeof/graphShapeAnalyzer.cpp"
 TOPK = (
@@ -47,7 +47,7 @@ def test_a_message_becomes_one_line_of_what_happened(message, shown):
 
 
 @pytest.mark.parametrize(
-    ("reason", "mend"),
+    ("reason", "fix"),
     [
         (TOPK, "--candidates"),
         (TURING, "leave 7.5 out"),
@@ -57,8 +57,8 @@ def test_a_message_becomes_one_line_of_what_happened(message, shown):
         ("something else", "the default"),
     ],
 )
-def test_known_errors_have_a_mend(reason, mend):
-    assert mend in mend_for(reason, "the default")
+def test_known_errors_have_a_fix(reason, fix):
+    assert fix in fix_for(reason, "the default")
 
 
 def test_the_first_error_explains_and_what_follows_a_missing_driver_does_not():

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from segopt.tensorrt.flavour import RTX_ONLY
+from segopt.tensorrt.flavor import RTX_ONLY
 from segopt.tensorrt.module import TensorRT
 
 trt = pytest.importorskip("tensorrt_rtx")
 
 ROOT = Path(__file__).parents[3]
 STUB = ast.parse((ROOT / "typings/tensorrt_rtx/__init__.pyi").read_text())
-RTX_FILES = {"tensorrt/flavour.py", "tensorrt/module.py", "backends/tensorrt/contexts.py"}
+RTX_FILES = {"tensorrt/flavor.py", "tensorrt/module.py", "backends/tensorrt/contexts.py"}
 
 
 def classes(body, prefix=""):
@@ -93,4 +93,4 @@ def test_what_rtx_alone_has_is_used_where_only_rtx_comes():
         if isinstance(node, ast.Attribute) and node.attr in RTX_ONLY
     }
     assert users <= RTX_FILES
-    assert "tensorrt/flavour.py" in users
+    assert "tensorrt/flavor.py" in users

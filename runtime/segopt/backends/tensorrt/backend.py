@@ -53,7 +53,7 @@ class TensorRtBackend:
         self.graphs: Graphs = first.graphs
         self.inputs: Mapping[str, TensorSpec] = plan.inputs
         self.outputs: Mapping[str, TensorSpec] = plan.outputs
-        self.name = f"{plan.flavour} ({plan.gpu.name}{_LAUNCHES[first.graphs]})"
+        self.name = f"{plan.flavor} ({plan.gpu.name}{_LAUNCHES[first.graphs]})"
 
     def submit(self, inputs: Tensors) -> Started:
         """See :meth:`segopt.backends.QueueingBackend.submit`."""

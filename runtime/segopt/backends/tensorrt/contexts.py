@@ -81,7 +81,7 @@ class RtxContexts:
 
     def create(self, *, own_graphs: bool = False) -> trt.IExecutionContext:
         """See :meth:`Contexts.create`."""
-        strategies = self._plan.flavour.module.CudaGraphStrategy
+        strategies = self._plan.flavor.module.CudaGraphStrategy
         self._config.cuda_graph_strategy = strategies.WHOLE_GRAPH_CAPTURE if own_graphs else strategies.DISABLED
         self._plan.log.clear()
         return _made(self._plan.engine.create_execution_context(self._config), self._plan)
@@ -101,14 +101,14 @@ class RtxContexts:
 
 def contexts_of(plan: OpenPlan) -> Contexts:
     """What makes the contexts of this plan."""
-    return RtxContexts(plan) if plan.flavour.name == "tensorrt-rtx" else PlainContexts(plan)
+    return RtxContexts(plan) if plan.flavor.name == "tensorrt-rtx" else PlainContexts(plan)
 
 
 def _made(context: trt.IExecutionContext | None, plan: OpenPlan) -> trt.IExecutionContext:
     if context is None:
         free, total = (f"{size / 2**30:.1f}" for size in device_memory())
         raise EngineError(
-            f"{plan.path}: {plan.flavour} cannot prepare it to run ({plan.log.reason()}; "
+            f"{plan.path}: {plan.flavor} cannot prepare it to run ({plan.log.reason()}; "
             f"{free} of {total} GiB of GPU memory are free); end what else uses the GPU, or export with a smaller "
             "--size, --batch or --max-detections"
         )

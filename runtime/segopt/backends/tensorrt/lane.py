@@ -113,7 +113,7 @@ class Lane:
         self._stream.synchronize()
 
     def _use_graph(self, contexts: Contexts, *, insist: bool) -> None:
-        refusal: object = f"{self._plan.flavour} cannot be captured with this plan"
+        refusal: object = f"{self._plan.flavor} cannot be captured with this plan"
         assert self._context is not None
         if contexts.can_capture(self._context, self._stream):
             try:
@@ -139,7 +139,7 @@ class Lane:
             self._device[name].copy_from(self._host[name], self._stream)
         self._plan.log.clear()
         if not self._context.execute_async_v3(int(self._stream.handle)):
-            raise EngineError(f"{self._plan.path}: {self._plan.flavour} failed: {self._plan.log.reason()}")
+            raise EngineError(f"{self._plan.path}: {self._plan.flavor} failed: {self._plan.log.reason()}")
         for name in self._plan.outputs:
             self._device[name].copy_to(self._host[name], self._stream)
 

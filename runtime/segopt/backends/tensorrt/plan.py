@@ -1,4 +1,4 @@
-"""Opening a plan: all that a line of text can mend is checked before TensorRT sees a byte of it."""
+"""Opening a plan: all that a line of text can fix is checked before TensorRT sees a byte of it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from segopt.driver import Gpu
 from segopt.errors import EngineError
 from segopt.model.sidecar import PlanRecord, read_plan
 from segopt.model.tensors import TensorSpec
-from segopt.tensorrt.flavour import Flavour, find_flavour
-from segopt.tensorrt.messages import MessageLog, mend_for, message_log, one_line
+from segopt.tensorrt.flavor import Flavor, find_flavor
+from segopt.tensorrt.messages import MessageLog, fix_for, message_log, one_line
 from segopt.version import version_numbers
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class OpenPlan:
     """A plan that is loaded."""
 
     path: Path
-    flavour: Flavour
+    flavor: Flavor
     gpu: Gpu
     engine: trt.ICudaEngine
     log: MessageLog
@@ -57,20 +57,20 @@ def open_plan(path: Path) -> OpenPlan:
     """
     sidecar, data = read_plan(path)
     gpu = _gpu_for(sidecar.plan, path)
-    flavour = _flavour_of(sidecar.plan, path)
-    _check_machine(sidecar.plan, flavour, gpu, path)
-    log, runtime = _runtime(flavour, path)
+    flavor = _flavor_of(sidecar.plan, path)
+    _check_machine(sidecar.plan, flavor, gpu, path)
+    log, runtime = _runtime(flavor, path)
     if sidecar.plan.version_compatible:
         # The lean runtime that such a plan carries is code for the host.
         runtime.engine_host_code_allowed = True
     engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
         command = sidecar.plan.rebuild_command(path)
-        raise EngineError(f"{path}: {flavour} cannot load it ({log.reason()}); build it again: {command}")
-    modes = flavour.module.TensorIOMode
+        raise EngineError(f"{path}: {flavor} cannot load it ({log.reason()}); build it again: {command}")
+    modes = flavor.module.TensorIOMode
     return OpenPlan(
         path,
-        flavour,
+        flavor,
         gpu,
         engine,
         log,
@@ -79,15 +79,15 @@ def open_plan(path: Path) -> OpenPlan:
     )
 
 
-def _runtime(flavour: Flavour, path: Path) -> tuple[MessageLog, trt.Runtime]:
-    log, logger = message_log(flavour)
+def _runtime(flavor: Flavor, path: Path) -> tuple[MessageLog, trt.Runtime]:
+    log, logger = message_log(flavor)
     log.clear()
     try:
-        return log, flavour.module.Runtime(logger)
+        return log, flavor.module.Runtime(logger)
     except (TypeError, RuntimeError) as error:  # pybind11's answer to a null pointer is a TypeError.
         reason = log.reason() if log.errors else one_line(str(error))
-        mend = mend_for(reason, "`segopt doctor` shows what this machine has")
-        raise EngineError(f"{path}: {flavour} does not start: {reason}; {mend}") from None
+        fix = fix_for(reason, "`segopt doctor` shows what this machine has")
+        raise EngineError(f"{path}: {flavor} does not start: {reason}; {fix}") from None
 
 
 def _gpu_for(record: PlanRecord, path: Path) -> Gpu:
@@ -97,19 +97,19 @@ def _gpu_for(record: PlanRecord, path: Path) -> Gpu:
         raise EngineError(f"{path}: {error}; without a GPU run {record.model}") from error
 
 
-def _flavour_of(record: PlanRecord, path: Path) -> Flavour:
+def _flavor_of(record: PlanRecord, path: Path) -> Flavor:
     try:
-        return find_flavour(record.runtime)
+        return find_flavor(record.runtime)
     except EngineError as error:
         raise EngineError(f"{path}: is a plan for {record.runtime} {record.version}, and {error}") from error
 
 
-def _check_machine(record: PlanRecord, flavour: Flavour, gpu: Gpu, path: Path) -> None:
+def _check_machine(record: PlanRecord, flavor: Flavor, gpu: Gpu, path: Path) -> None:
     command = record.rebuild_command(path)
-    if not _loads(record, flavour):
+    if not _loads(record, flavor):
         raise EngineError(
-            f"{path}: was built with {flavour.traits.title} {record.version} and this machine has "
-            f"{flavour.version}; build it again: {command}"
+            f"{path}: was built with {flavor.traits.title} {record.version} and this machine has "
+            f"{flavor.version}; build it again: {command}"
         )
     if not record.runs_on(gpu.compute_capability):
         built_for = record.gpu or "GPUs"
@@ -120,9 +120,9 @@ def _check_machine(record: PlanRecord, flavour: Flavour, gpu: Gpu, path: Path) -
         )
 
 
-def _loads(record: PlanRecord, flavour: Flavour) -> bool:
+def _loads(record: PlanRecord, flavor: Flavor) -> bool:
     """A plan is for one version of TensorRT; a version-compatible one for later ones, too."""
-    built, here = version_numbers(record.version), version_numbers(flavour.version)
+    built, here = version_numbers(record.version), version_numbers(flavor.version)
     return here >= built if record.version_compatible else here == built
 
 

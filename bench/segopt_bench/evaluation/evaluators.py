@@ -1,4 +1,4 @@
-"""Judges: each takes results of one kind, picture by picture, holds them against ground truth, and sums up."""
+"""Evaluators: each takes results of one kind, picture by picture, holds them against ground truth, and sums up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from segopt_bench.evaluation.scores import KNOWN, Figures, Scores
 from segopt_bench.evaluation.truth import InstanceTruth, PanopticTruth, SemanticOfPanoptic, SemanticTruth, Size
 
 
-class Judge(Protocol):
+class Evaluator(Protocol):
     """Sums up over pictures."""
 
     measure: str
@@ -40,14 +40,14 @@ class Judge(Protocol):
         """Take one picture's result.
 
         Raises:
-            LeftOutError: this picture cannot be judged; nothing was counted.
+            LeftOutError: this picture cannot be evaluated; nothing was counted.
         """
 
     def scores(self) -> list[Scores]:
         """The figures so far."""
 
 
-class SemanticJudge:
+class SemanticEvaluator:
     """Mean IoU of :class:`~segopt.results.SemanticResult`; errors as :func:`match_classes`."""
 
     measure = "semantic"
@@ -68,16 +68,16 @@ class SemanticJudge:
 
     @property
     def keys(self) -> Collection[str]:
-        """See :class:`Judge`."""
+        """See :class:`Evaluator`."""
         return self.truth.pictures.keys()
 
     @property
     def notes(self) -> list[str]:
-        """See :class:`Judge`."""
+        """See :class:`Evaluator`."""
         return [*self._notes, *self.match.notes(self.measure)]
 
     def add(self, key: str, result: Result) -> None:
-        """See :class:`Judge`."""
+        """See :class:`Evaluator`."""
         assert isinstance(result, SemanticResult)
         truth = self.truth.read(key, self.classes)
         _check_size(truth.shape, result.size)
@@ -85,12 +85,12 @@ class SemanticJudge:
         self.count += 1
 
     def scores(self) -> list[Scores]:
-        """See :class:`Judge`."""
+        """See :class:`Evaluator`."""
         totals = _totals(self.classes, self.match, self._iou.mean_of, kinds=False)
         return [Scores("semantic", self.count, totals, _each(self.classes, self._iou.of_class))]
 
 
-class InstanceJudge:
+class InstanceEvaluator:
     """Box and mask AP of :class:`~segopt.results.InstanceResult`; errors as :func:`match_classes`."""
 
     measure = "instance"
@@ -103,24 +103,24 @@ class InstanceJudge:
 
     @property
     def keys(self) -> Collection[str]:
-        """See :class:`Judge`."""
+        """See :class:`Evaluator`."""
         return self.truth.pictures.keys()
 
     @property
     def count(self) -> int:
-        """See :class:`Judge`."""
+        """See :class:`Evaluator`."""
         return len(self._images)
 
     @property
     def notes(self) -> list[str]:
-        """See :class:`Judge`."""
+        """See :class:`Evaluator`."""
         notes = self.match.notes(self.measure)
         if not self.truth.has_masks:
             notes.append(f"instance: {self.truth.source} has objects without masks, so boxes alone are evaluated")
         return notes
 
     def add(self, key: str, result: Result) -> None:
-        """See :class:`Judge`."""
+        """See :class:`Evaluator`."""
         assert isinstance(result, InstanceResult)
         image = self.truth.pictures[key]
         _check_size((image["height"], image["width"]), result.size)
@@ -131,7 +131,7 @@ class InstanceJudge:
                 self._results.append({**entry, "category_id": category})
 
     def scores(self) -> list[Scores]:
-        """See :class:`Judge`."""
+        """See :class:`Evaluator`."""
         found = []
         for measure, kind in (("boxes", "bbox"), ("masks", "segm")):
             if kind == "segm" and not self.truth.has_masks:
@@ -145,7 +145,7 @@ class InstanceJudge:
         return found
 
 
-class PanopticJudge:
+class PanopticEvaluator:
     """PQ of panoptic maps; errors as :func:`match_classes`."""
 
     measure = "panoptic"
@@ -158,16 +158,16 @@ class PanopticJudge:
 
     @property
     def keys(self) -> Collection[str]:
-        """See :class:`Judge`."""
+        """See :class:`Evaluator`."""
         return self.truth.pictures.keys()
 
     @property
     def notes(self) -> list[str]:
-        """See :class:`Judge`."""
+        """See :class:`Evaluator`."""
         return self.match.notes(self.measure)
 
     def add(self, key: str, result: Result) -> None:
-        """See :class:`Judge`."""
+        """See :class:`Evaluator`."""
         assert isinstance(result, PanopticResult)
         labels = [SegmentLabel(segment.id, segment.category_id) for segment in result.segments]
         self.add_map(key, SegmentMap(result.segment_map, labels))
@@ -189,7 +189,7 @@ class PanopticJudge:
         self.count += 1
 
     def scores(self) -> list[Scores]:
-        """See :class:`Judge`."""
+        """See :class:`Evaluator`."""
         classes = self.truth.classes
         totals = _totals(classes, self.match, self._quality.mean_of, kinds=True)
         return [Scores("panoptic", self.count, totals, _each(classes, self._quality.of_class))]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from segopt.driver import find_gpu
 from segopt.errors import EngineError, UsageError
-from segopt.model.sidecar import FLAVOURS, FlavourName
+from segopt.model.sidecar import FLAVORS, FlavorName
 
 if TYPE_CHECKING:
     # One API in both modules, so the installed one lends its signatures to the type checker.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Traits:
-    """What one flavour does in its own way."""
+    """What one flavor does in its own way."""
 
     title: str
     module: str
@@ -45,12 +45,12 @@ class Traits:
     usual_capabilities: tuple[str, ...]
     """Those that it builds for where none is named: "8.0, 8.6, 8.9, 12.0, and later" (cpu-engines.html)."""
     refused: Mapping[str, str]
-    """Options of a build that it cannot do, with the reason and the mend."""
+    """Options of a build that it cannot do, with the reason and the fix."""
     ignored: Mapping[str, str]
     """Options of a build that change nothing, with the reason."""
 
 
-TRAITS: Mapping[FlavourName, Traits] = {
+TRAITS: Mapping[FlavorName, Traits] = {
     "tensorrt": Traits(
         title="TensorRT",
         module="tensorrt",
@@ -111,10 +111,10 @@ HOW_TO_INSTALL = (
 
 
 @dataclass(frozen=True)
-class Flavour:
+class Flavor:
     """A TensorRT that is installed here and that segopt was written for."""
 
-    name: FlavourName
+    name: FlavorName
     module: TensorRT
     """The imported module; by custom of TensorRT's own samples it is called ``trt``."""
     version: str
@@ -147,51 +147,51 @@ class Flavour:
             config.set_compute_capability(value, index)
 
 
-def find_flavour(name: str | None = None) -> Flavour:
+def find_flavor(name: str | None = None) -> Flavor:
     """Import TensorRT.
 
     Args:
-        name: a flavour's name; None takes the one that is installed. Where both are, TensorRT is taken if there is
+        name: a flavor's name; None takes the one that is installed. Where both are, TensorRT is taken if there is
             a GPU, since it is built for that one alone, and TensorRT-RTX if there is none.
 
     Raises:
-        UsageError: the name is none of a flavour.
+        UsageError: the name is none of a flavor.
         EngineError: it is not installed, does not load, or is of a major version that segopt does not know.
     """
     if name is not None:
-        return _import(flavour_name(name))
-    installed = installed_flavours()
+        return _import(flavor_name(name))
+    installed = installed_flavors()
     if not installed:
         raise EngineError(f"no TensorRT is installed; {HOW_TO_INSTALL}")
     return _import(builder_here() or installed[0])
 
 
-def builder_here() -> FlavourName | None:
-    """The flavour that :func:`find_flavour` takes to build on this machine, or None; none of them is imported."""
-    for name in installed_flavours():
+def builder_here() -> FlavorName | None:
+    """The flavor that :func:`find_flavor` takes to build on this machine, or None; none of them is imported."""
+    for name in installed_flavors():
         if not TRAITS[name].needs_gpu_to_build or find_gpu() is not None:
             return name
     return None
 
 
-def flavour_name(text: str) -> FlavourName:
-    """The flavour of this name.
+def flavor_name(text: str) -> FlavorName:
+    """The flavor of this name.
 
     Raises:
         UsageError: there is none.
     """
-    for name in FLAVOURS:
+    for name in FLAVORS:
         if name == text:
             return name
-    raise UsageError(f"runtime {text} is unknown; it is one of {', '.join(FLAVOURS)}")
+    raise UsageError(f"runtime {text} is unknown; it is one of {', '.join(FLAVORS)}")
 
 
-def installed_flavours() -> tuple[FlavourName, ...]:
-    """Flavours whose Python module is installed; none of them is imported."""
-    return tuple(name for name in FLAVOURS if importlib.util.find_spec(TRAITS[name].module) is not None)
+def installed_flavors() -> tuple[FlavorName, ...]:
+    """Flavors whose Python module is installed; none of them is imported."""
+    return tuple(name for name in FLAVORS if importlib.util.find_spec(TRAITS[name].module) is not None)
 
 
-def _import(name: FlavourName) -> Flavour:
+def _import(name: FlavorName) -> Flavor:
     traits = TRAITS[name]
     try:
         module: Any = importlib.import_module(traits.module)
@@ -208,7 +208,7 @@ def _import(name: FlavourName) -> Flavour:
             f"{traits.title} {version} is installed, and this segopt is written for {known}; "
             f"install one of these, {traits.install}, or another segopt"
         )
-    return Flavour(name, module, version)
+    return Flavor(name, module, version)
 
 
 def _does_not_load(traits: Traits, error: Exception) -> str:

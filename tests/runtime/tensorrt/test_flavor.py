@@ -6,8 +6,8 @@ import pytest
 
 from segopt.driver import find_gpu
 from segopt.errors import EngineError, UsageError
-from segopt.model.sidecar import FLAVOURS
-from segopt.tensorrt.flavour import RTX_ONLY, TRAITS, builder_here, find_flavour, installed_flavours
+from segopt.model.sidecar import FLAVORS
+from segopt.tensorrt.flavor import RTX_ONLY, TRAITS, builder_here, find_flavor, installed_flavors
 
 no_gpu = pytest.mark.skipif(find_gpu() is not None, reason="this machine has a GPU")
 
@@ -33,44 +33,44 @@ def install(monkeypatch, tmp_path):
 
 def test_the_installed_one_is_found():
     module = pytest.importorskip("tensorrt_rtx")
-    flavour = find_flavour("tensorrt-rtx")
-    assert (flavour.name, flavour.version) == ("tensorrt-rtx", module.__version__)
-    assert flavour.module is module
-    assert str(flavour) == f"TensorRT-RTX {module.__version__}"
+    flavor = find_flavor("tensorrt-rtx")
+    assert (flavor.name, flavor.version) == ("tensorrt-rtx", module.__version__)
+    assert flavor.module is module
+    assert str(flavor) == f"TensorRT-RTX {module.__version__}"
 
 
 def test_networks_are_typed_strongly_by_the_flags_name():
     trt = pytest.importorskip("tensorrt_rtx")
-    flavour = find_flavour("tensorrt-rtx")
-    network = trt.Builder(trt.Logger()).create_network(flavour.creation_flags())
+    flavor = find_flavor("tensorrt-rtx")
+    network = trt.Builder(trt.Logger()).create_network(flavor.creation_flags())
     assert network.get_flag(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 
 
 def test_every_compute_capability_of_the_list_can_be_asked_for():
     trt = pytest.importorskip("tensorrt_rtx")
-    flavour = find_flavour("tensorrt-rtx")
+    flavor = find_flavor("tensorrt-rtx")
     config = trt.Builder(trt.Logger()).create_builder_config()
-    flavour.set_compute_capabilities(config, flavour.traits.compute_capabilities)
+    flavor.set_compute_capabilities(config, flavor.traits.compute_capabilities)
     asked = [config.get_compute_capability(i) for i in range(config.num_compute_capabilities)]
     known = [value for name, value in trt.ComputeCapability.__members__.items() if name.startswith("SM")]
     assert sorted(asked, key=int) == sorted(known, key=int)
-    assert set(flavour.traits.usual_capabilities) == {*flavour.traits.compute_capabilities} - {"7.5"}
+    assert set(flavor.traits.usual_capabilities) == {*flavor.traits.compute_capabilities} - {"7.5"}
 
 
-def test_a_flavour_without_the_flag_needs_none(install):
+def test_a_flavor_without_the_flag_needs_none(install):
     install(tensorrt="__version__ = '12.0'\nclass NetworkDefinitionCreationFlag: pass")
     import tensorrt
 
-    from segopt.tensorrt.flavour import Flavour
+    from segopt.tensorrt.flavor import Flavor
 
-    assert Flavour("tensorrt", tensorrt, "12.0").creation_flags() == 0
+    assert Flavor("tensorrt", tensorrt, "12.0").creation_flags() == 0
 
 
 @pytest.mark.parametrize("version", ["10.3.0", "10.16.1.11", "11.4.1"])
 def test_tensorrt_10_and_11_are_taken(install, version):
     install(tensorrt=f"__version__ = {version!r}")
-    assert find_flavour("tensorrt").version == version
-    assert find_flavour().name == "tensorrt"
+    assert find_flavor("tensorrt").version == version
+    assert find_flavor().name == "tensorrt"
 
 
 @pytest.mark.parametrize("version", ["8.6.1", "9.3.0", "12.0.0", "1.7.1"])
@@ -79,21 +79,21 @@ def test_another_major_is_an_error_that_names_the_known_ones(install, version):
     with pytest.raises(
         EngineError, match=rf"TensorRT {version} is installed, .* written for 10 and 11; "
     ) as caught:
-        find_flavour()
+        find_flavor()
     assert "\n" not in str(caught.value)
 
 
 def test_where_there_is_none_it_says_how_to_get_one(install):
     install()
-    assert installed_flavours() == ()
+    assert installed_flavors() == ()
     assert builder_here() is None
     with pytest.raises(EngineError, match=r"no TensorRT is installed; .*segopt\[rtx\].*segopt\[gpu\].*Jetson"):
-        find_flavour()
-    for name in FLAVOURS:
+        find_flavor()
+    for name in FLAVORS:
         with pytest.raises(
             EngineError, match=rf"{TRAITS[name].title} is not installed; install it with .*pip install"
         ):
-            find_flavour(name)
+            find_flavor(name)
 
 
 @pytest.mark.parametrize(
@@ -102,22 +102,22 @@ def test_where_there_is_none_it_says_how_to_get_one(install):
 def test_one_that_does_not_load_is_an_error_of_one_line(install, fault):
     install(tensorrt=f"raise {fault}")
     with pytest.raises(EngineError, match="TensorRT is installed but does not load") as caught:
-        find_flavour("tensorrt")
+        find_flavor("tensorrt")
     assert "\n" not in str(caught.value)
 
 
 def test_one_that_lacks_a_module_of_its_own_is_not_called_absent(install):
     install(tensorrt="import tensorrt_bindings_of_another_world")
     with pytest.raises(EngineError, match=r"does not load \(No module named 'tensorrt_bindings_of"):
-        find_flavour("tensorrt")
+        find_flavor("tensorrt")
 
 
 @no_gpu
 def test_without_a_gpu_the_one_that_needs_none_builds(install):
     install(tensorrt="__version__ = '10.3.0'", tensorrt_rtx="__version__ = '1.7.1'")
-    assert installed_flavours() == ("tensorrt", "tensorrt-rtx")
+    assert installed_flavors() == ("tensorrt", "tensorrt-rtx")
     assert builder_here() == "tensorrt-rtx"
-    assert find_flavour().name == "tensorrt-rtx"
+    assert find_flavor().name == "tensorrt-rtx"
 
 
 @no_gpu
@@ -128,7 +128,7 @@ def test_without_a_gpu_full_tensorrt_cannot_build(install):
 
 def test_an_unknown_name_is_wrong_usage():
     with pytest.raises(UsageError, match="runtime openvino is unknown; it is one of tensorrt, tensorrt-rtx"):
-        find_flavour("openvino")
+        find_flavor("openvino")
 
 
 def test_what_rtx_alone_has_is_what_the_module_has():
