@@ -77,7 +77,7 @@ def evaluate_engine(
 def evaluate_predictions(
     path: Path, data: Data, *, limit: int | None = None, progress: Progress = lambda _done, _all: None
 ) -> Evaluation:
-    """Evaluator the panoptic maps that ``segopt run --save panoptic`` wrote.
+    """Evaluate the panoptic maps that ``segopt run --save panoptic`` wrote.
 
     Maps and ground truth belong together by the names of their pictures; where not one name is in both (frames of
     a video), by image id.

@@ -12,7 +12,7 @@ from segopt.errors import ExportError
 DATA_DEPENDENT = frozenset(
     {"NonZero", "NonMaxSuppression", "RoiAlign", "Loop", "If", "Scan", "Unique", "Compress", "SequenceAt"}
 )
-"""Operators whose shapes or work depend on the picture, or that need a plugin: with one of them there is no CUDA
+"""Operators whose shapes or work depend on the image, or that need a plugin: with one of them there is no CUDA
 graph and no TensorRT-RTX engine."""
 
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm"})

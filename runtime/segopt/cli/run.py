@@ -53,7 +53,10 @@ def run(
         ),
     ],
     engine: Annotated[
-        Path, typer.Option(metavar="FILE", help="Model that `segopt export` made.", show_default=False)
+        Path,
+        typer.Option(
+            metavar="FILE", help="Model that `segopt export` or `segopt build` made.", show_default=False
+        ),
     ],
     output: Annotated[
         Path | None,
