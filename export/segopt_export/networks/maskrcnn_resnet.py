@@ -1,4 +1,4 @@
-"""Mask R-CNN on a ResNet with a feature pyramid, by the rules of either family."""
+"""Mask R-CNN on a ResNet with a feature pyramid, by the rules of any family."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from segopt_export.networks.adaptive_roi_pool import AdaptiveRoIPool
+from segopt_export.networks.box_rules import ClassAgnosticRoIHeads, TwoSidedBoxCoder
 from segopt_export.networks.families import DetectorRules
 
 LEVELS = ("0", "1", "2", "3")
@@ -78,8 +79,14 @@ def maskrcnn_resnet_fpn(classes: int, *, depth: int, rules: DetectorRules) -> Ma
         rpn_anchor_generator=generator(ANCHOR_SIZES, (ASPECT_RATIOS,) * len(ANCHOR_SIZES)),
         box_roi_pool=_pool(7, rules),
         mask_roi_pool=_pool(14, rules),
+        box_score_thresh=rules.score_threshold,
     )
     model.rpn.min_size = rules.min_proposal_side
+    if rules.class_agnostic_suppression:
+        model.roi_heads = ClassAgnosticRoIHeads.of(model.roi_heads)
+    if rules.two_sided_clip:
+        for part in (model.rpn, model.roi_heads):
+            part.box_coder = TwoSidedBoxCoder(part.box_coder.weights)
     model.rules = rules
     return model
 

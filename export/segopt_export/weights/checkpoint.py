@@ -30,14 +30,22 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises:
         ExportError: the file is missing, empty, damaged, holds code, or holds no state dict.
     """
-    _check_readable(path)
-    content = _READERS.get(path.suffix.lower(), _read_pickle)(path)
-    state = _unwrap(content)
+    state = _unwrap(read_content(path))
     if not state:
         raise ExportError(
             f"{path}: holds no state dict; save the weights with torch.save(model.state_dict(), FILE)"
         )
     return _without_prefix(state)
+
+
+def read_content(path: Path) -> object:
+    """All that a weights file holds, beside the tensors too.
+
+    Raises:
+        ExportError: the file is missing, empty, damaged or holds code.
+    """
+    _check_readable(path)
+    return _READERS.get(path.suffix.lower(), _read_pickle)(path)
 
 
 def sha256_of(path: Path) -> str:

@@ -25,10 +25,12 @@ from segopt_export.classes import (
     read_classes,
     read_panoptic_classes,
 )
+from segopt_export.networks.families import Style
 from segopt_export.networks.table import DEMO_NETWORKS, NETWORKS, Network
-from segopt_export.weights.checkpoint import read_state, sha256_of
+from segopt_export.weights.checkpoint import read_content, read_state, sha256_of
 from segopt_export.weights.detectron2 import detectron2_model, is_detectron2
 from segopt_export.weights.download import default_url, download, mirrored
+from segopt_export.weights.mmdetection import is_mmdetection, mmdetection_model
 from segopt_export.weights.random import enliven
 
 MAX_CLASSES = 256
@@ -48,6 +50,8 @@ class Trained:
     named: bool
     """Whether the classes' names are known."""
     origin: WeightsOrigin
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+    """What a user should know of the weights."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class WeightsRequest:
     """Epsilon of frozen batch norms; None takes what ``weights="DEFAULT"`` sets."""
     seed: int = 0
     """Of random weights."""
+    style: Style | None = None
+    """Of the ResNet of a checkpoint of mmdetection, where the checkpoint does not say it."""
 
 
 def load_weights(network: Network, request: WeightsRequest) -> Trained:
@@ -69,6 +75,8 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
     Raises:
         ExportError: the weights cannot be had, or do not fit the network.
     """
+    if request.style is not None and request.spec in ("default", "demo", "random"):
+        raise ExportError(f"weights style is for a file of mmdetection's, not for {request.spec} weights")
     if request.spec == "random":
         return _random(network, request)
     weights, zoo_file = network.default_weights, network.zoo_file
@@ -83,8 +91,17 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
     else:
         path, classes = Path(request.spec), None
         name = path.name
-    state = read_state(path)
-    if is_detectron2(state):
+    state, notes = read_state(path), []
+    if request.style is not None and not is_mmdetection(state):
+        raise ExportError(
+            f"{path}: is no checkpoint of mmdetection, and others have no style; leave the style out"
+        )
+    if is_mmdetection(state):
+        translated = mmdetection_model(network, state, read_content(path), path, style=request.style)
+        model, counts, notes = translated.model, translated.counts, [translated.note]
+        _check_counts(counts, path)
+        classes = translated.classes or _coco_classes(network, counts)
+    elif is_detectron2(state):
         model, counts = detectron2_model(network, state, path)
         _check_counts(counts, path)
         classes = classes or _coco_classes(network, counts)
@@ -94,18 +111,33 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
     if request.class_file:
         classes = _read_classes(request.class_file, counts, network)
     lists = classes or tuple(numbered_classes(count) for count in counts)
-    return _trained(network, model, lists, WeightsOrigin(name, sha256_of(path)), named=classes is not None)
+    origin = WeightsOrigin(name, sha256_of(path))
+    return _trained(network, model, lists, origin, named=classes is not None, notes=notes)
 
 
 def _trained(
-    network: Network, model: nn.Module, lists: ClassLists, origin: WeightsOrigin, *, named: bool
+    network: Network,
+    model: nn.Module,
+    lists: ClassLists,
+    origin: WeightsOrigin,
+    *,
+    named: bool,
+    notes: Sequence[str] = (),
 ) -> Trained:
     classes, *semantic = lists
-    return Trained(network, model, classes, named, origin, semantic_classes=semantic[0] if semantic else [])
+    return Trained(
+        network,
+        model,
+        classes,
+        named,
+        origin,
+        semantic_classes=semantic[0] if semantic else [],
+        notes=tuple(notes),
+    )
 
 
 def _coco_classes(network: Network, counts: tuple[int, ...]) -> ClassLists | None:
-    """COCO's classes for a Detectron2 checkpoint that has as many."""
+    """COCO's classes for a checkpoint of Detectron2 or mmdetection that has as many."""
     lists = coco_class_lists(network.branch)
     return lists if tuple(len(names) for names in lists) == counts else None
 

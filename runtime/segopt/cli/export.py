@@ -43,6 +43,10 @@ def export(
     instance_weights: Annotated[
         str | None, typer.Option(help="Panoptic: weights of the instance network.")
     ] = None,
+    weights_style: Annotated[
+        str | None,
+        typer.Option(help="Of mmdetection's checkpoints without a configuration: pytorch or caffe."),
+    ] = None,
     classes: Annotated[
         Path | None, typer.Option(help="JSON file: names, or COCO categories, of a weights file's classes.")
     ] = None,
@@ -99,6 +103,7 @@ def export(
     from segopt.builder.options import BuildOptions
     from segopt.tensorrt.flavor import builder_here
     from segopt_export.exporter import export as export_request
+    from segopt_export.networks.families import Style
     from segopt_export.precision.fitting import Precision
     from segopt_export.request import DEMO_CANVAS, ExportRequest
     from segopt_export.static.limits import DetectionLimits, Target
@@ -108,6 +113,7 @@ def export(
     builder = None if no_build else builder_here()
     chosen = target or ("tensorrt" if builder else "cpu")
     checked_target = cast("Target", _one_of("target", chosen, get_args(Target)))
+    style = None if weights_style is None else _one_of("weights-style", weights_style, get_args(Style))
     checked_precision = cast("Precision", _one_of("precision", precision, get_args(Precision)))
     if calibration is not None and checked_precision == "fp32":
         raise UsageError("--calibration is for --precision fp16 and int8; fp32 needs no pictures")
@@ -122,7 +128,12 @@ def export(
         mode=checked_mode,
         networks={b: options[b]["network"] for b in branches if options[b]["network"]},
         weights={
-            b: WeightsRequest(options[b]["weights"] or "default", options[b]["classes"], frozen_norm_eps)
+            b: WeightsRequest(
+                options[b]["weights"] or "default",
+                options[b]["classes"],
+                frozen_norm_eps,
+                style=None if b == "semantic" else cast("Style | None", style),
+            )
             for b in branches
         },
         canvas=_size(size),
