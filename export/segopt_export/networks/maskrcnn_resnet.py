@@ -19,6 +19,8 @@ from segopt_export.networks.families import DetectorRules
 
 LEVELS = ("0", "1", "2", "3")
 """Names of the pyramid's levels that boxes are pooled from: strides 4 to 32."""
+FINEST_STRIDE = 4
+"""Of the first level, in pixels; it doubles from one to the next."""
 ANCHOR_SIZES = ((32,), (64,), (128,), (256,), (512,))
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -33,7 +35,11 @@ class BottleneckStride1x1(Bottleneck):  # type: ignore[misc]
 
 
 class ExactAnchorGenerator(AnchorGenerator):  # type: ignore[misc]
-    """Anchors whose corners are not rounded to whole pixels."""
+    """Anchors whose corners are not rounded to whole pixels, at places that lie a level's own stride apart.
+
+    torchvision divides the picture by the level's size: on 800 pixels the 13 rows of the level of stride 64 lie 61
+    pixels apart. Detectron2 and mmdetection take 64 (``anchor_generator.py`` of both).
+    """
 
     def generate_anchors(
         self,
@@ -49,6 +55,12 @@ class ExactAnchorGenerator(AnchorGenerator):  # type: ignore[misc]
         width = (sizes**2 / ratios[:, None]).sqrt().flatten()
         height = (width.reshape(len(ratios), -1) * ratios[:, None]).flatten()
         return (torch.stack((-width, -height, width, height), dim=1) / 2).to(dtype)
+
+    def grid_anchors(self, grid_sizes: list[list[int]], strides: list[list[Tensor]]) -> list[Tensor]:
+        """Anchors of each level, [n, 4]; see :class:`AnchorGenerator`."""
+        own = [[torch.full_like(s, FINEST_STRIDE * 2**level) for s in pair] for level, pair in enumerate(strides)]
+        anchors: list[Tensor] = super().grid_anchors(grid_sizes, own)
+        return anchors
 
 
 def resnet_fpn(depth: int, rules: DetectorRules) -> BackboneWithFPN:
