@@ -16,6 +16,7 @@ from torch import Tensor
 
 from segopt.errors import ExportError
 from segopt_export.weights.array_pickle import read_array_pickle
+from segopt_export.weights.training_log import stand_ins
 
 _NESTS = ("model", "state_dict", "model_state_dict", "model_ema")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -90,7 +91,8 @@ def _read_pickle(path: Path) -> object:
     try:
         # torchvision's reference scripts save their command line's argparse.Namespace beside the weights; it is
         # a plain holder of values.
-        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+        known: list[Any] = [argparse.Namespace, *stand_ins(_unknown_names(path))]
+        with warnings.catch_warnings(), torch.serialization.safe_globals(known):
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -110,6 +112,14 @@ def _read_pickle(path: Path) -> object:
         raise ExportError(f"{path}: is damaged or no weights file of PyTorch; save or copy it again") from None
     except (EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError, AssertionError):
         raise ExportError(f"{path}: is damaged or no weights file of PyTorch; save or copy it again") from None
+
+
+def _unknown_names(path: Path) -> list[str]:
+    """What weights-only loading would refuse in a file; none where it is no archive of PyTorch's."""
+    try:
+        return torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:
+        return []
 
 
 def _read_arrays(path: Path) -> object:

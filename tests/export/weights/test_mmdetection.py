@@ -1,6 +1,8 @@
 """mmdetection's files are taken whole or refused in one line; what tensors do not hold is read from their text."""
 
 import json
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ DATA = Path(__file__).parents[1] / "data"
 PANOPTIC = NETWORKS["panoptic_fpn_resnet50"]
 RCNN = NETWORKS["maskrcnn_resnet50_fpn"]
 FILE = Path("epoch_12.pth")
+CAFFE = "model = dict(backbone=dict(style='caffe'))"
 COCO_THINGS = [entry.name for entry in coco_class_lists("instance")[0][1:]]
 
 
@@ -246,6 +249,43 @@ def test_a_file_is_known_by_its_names(tmp_path):
     assert trained.classes == coco_class_lists("instance")[0]
     assert any("taken for granted" in note for note in trained.notes)
     assert not is_mmdetection(RCNN.build(3).state_dict())
+
+
+class HistoryBuffer:
+    """As mmengine's: an array, and its own methods by name."""
+
+    def __init__(self):
+        self.history, self.methods = np.arange(3.0), {"mean": HistoryBuffer.mean, "max": max}
+
+    def mean(self):
+        raise AssertionError("nothing of it is called")
+
+
+def save_with_log(path, monkeypatch, log):
+    """A checkpoint as mmengine saves it while it trains."""
+    module = types.ModuleType("mmengine.logging.history_buffer")
+    module.HistoryBuffer = HistoryBuffer
+    monkeypatch.setattr(HistoryBuffer, "__module__", module.__name__)
+    for name in ("mmengine", "mmengine.logging", module.__name__):
+        monkeypatch.setitem(sys.modules, name, module)
+    torch.save({"message_hub": {"log_scalars": log}, "state_dict": state_of(), "meta": {"cfg": CAFFE}}, path)
+    for name in ("mmengine", "mmengine.logging", module.__name__):
+        monkeypatch.delitem(sys.modules, name)
+    return path
+
+
+def test_the_log_of_a_training_is_left_alone(tmp_path, monkeypatch):
+    buffer = HistoryBuffer()
+    del buffer.methods["max"]
+    path = save_with_log(tmp_path / "epoch_3.pth", monkeypatch, {"loss": buffer})
+    trained = load_weights(RCNN, WeightsRequest(str(path)))
+    assert "style caffe" in trained.notes[0]
+
+
+def test_code_beside_the_log_is_refused(tmp_path, monkeypatch):
+    path = save_with_log(tmp_path / "epoch_3.pth", monkeypatch, {"loss": HistoryBuffer()})
+    with pytest.raises(ExportError, match=r"\(max\) and was not opened"):
+        load_weights(RCNN, WeightsRequest(str(path)))
 
 
 @pytest.mark.parametrize("spec", ["random", "default"])
