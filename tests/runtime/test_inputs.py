@@ -10,7 +10,7 @@ from PIL import Image
 
 import segopt
 import tiny
-from segopt.errors import SegoptError, SourceError, UsageError
+from segopt.errors import SourceError, UsageError
 from segopt.inputs import as_frame, frames_of
 
 RNG = np.random.default_rng(5)
@@ -155,11 +155,5 @@ def test_what_is_more_than_one_picture_is_for_stream(tmp_path, semantic_engine, 
 
 
 def test_a_missing_file_is_named(semantic_engine):
-    with pytest.raises(SourceError, match="nowhere.jpg"):
+    with pytest.raises(SourceError, match=r"nowhere\.jpg: cannot be read"):
         segopt.load(semantic_engine)("nowhere.jpg")
-    assert issubclass(SourceError, SegoptError)
-
-
-def test_a_tensor_on_another_device_that_has_no_values_says_so(semantic_engine):
-    with pytest.raises((ValueError, NotImplementedError)):
-        segopt.load(semantic_engine)(torch.zeros(4, 4, 3, dtype=torch.uint8, device="meta"))

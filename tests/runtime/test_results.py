@@ -1,6 +1,7 @@
 """Results are what users of the field expect: names, length, items, equality, a short text, a saved picture."""
 
 import dataclasses
+import sys
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 import clips
 import segopt
 import tiny
-from segopt.errors import SinkError
+from segopt.errors import SegoptError, SinkError
 from segopt.masks.crop import MaskCrop
 from segopt.results import InstanceResult, PanopticResult, SemanticResult
 from segopt.segment import Segment
@@ -76,7 +77,7 @@ def changed(result):
 def test_equal_results_are_equal_and_any_difference_tells(make):
     result, same = make(3), make(3)
     assert result == same
-    assert not (result != same)
+    assert (result != same) is False
     others = list(changed(result))
     assert others
     for other in others:
@@ -225,6 +226,13 @@ def test_without_segments_there_are_no_boxes_and_a_lost_segment_has_zeros():
     assert PanopticResult(np.zeros(SIZE, np.int32), (), CATEGORIES).boxes.shape == (0, 4)
     lost = PanopticResult(np.zeros(SIZE, np.int32), (Segment(1, 1, True, 0.5, 0),), CATEGORIES)
     assert lost.boxes.tolist() == [[0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_without_supervision_the_error_says_what_to_install(monkeypatch, make):
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(SegoptError, match=r"pip install 'supervision>=0\.30'"):
+        make().to_supervision()
 
 
 @pytest.mark.parametrize("make", MAKERS)

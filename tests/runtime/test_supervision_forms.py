@@ -1,9 +1,7 @@
 """Results as supervision takes them, checked against the real package."""
 
-import sys
 import warnings
 
-import cv2
 import numpy as np
 import pytest
 
@@ -90,10 +88,8 @@ def test_supervision_can_filter_merge_and_draw_them(tmp_path, mode):
 @pytest.mark.parametrize("make", [tiny.semantic_engine, tiny.instance_engine, tiny.panoptic_engine])
 def test_areas_agree_with_supervisions_own(tmp_path, make):
     detections = segopt.load(make(tmp_path / "e.onnx"))(FRAME).to_supervision()
-    boxes = sv.mask_to_xyxy(detections.mask)
+    last = sv.mask_to_xyxy(detections.mask)
     # Supervision names the last pixel, a box of ours ends behind it.
     if make is not tiny.instance_engine:
-        np.testing.assert_array_equal(boxes + [0, 0, 1, 1], detections.xyxy)
+        np.testing.assert_array_equal(last + np.array([0, 0, 1, 1]), detections.xyxy)
     assert detections.area.tolist() == [np.count_nonzero(mask) for mask in detections.mask]
-    assert cv2.__version__
-    assert "supervision" in sys.modules
