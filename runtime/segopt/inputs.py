@@ -8,29 +8,28 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from segopt.errors import UsageError
 from segopt.frame import Frame, check_frame
 
+if TYPE_CHECKING:
 
-class SupportsArray(Protocol):
-    """An array of another library: a tensor."""
+    class SupportsArray(Protocol):
+        """An array of another library: a tensor."""
 
-    def __array__(self) -> Any: ...
+        def __array__(self) -> Any: ...
 
+    class SupportsArrayInterface(Protocol):
+        """A PIL image."""
 
-class SupportsArrayInterface(Protocol):
-    """A PIL image."""
+        @property
+        def __array_interface__(self) -> Any: ...
 
-    @property
-    def __array_interface__(self) -> Any: ...
-
-
-Picture = Frame | str | os.PathLike[str] | SupportsArray | SupportsArrayInterface
-"""What is one frame: an array or tensor uint8 BGR [h, w, 3], a PIL image, or the path of a picture."""
+    Picture = Frame | str | os.PathLike[str] | SupportsArray | SupportsArrayInterface
+    """What is one frame: an array or tensor uint8 BGR [h, w, 3], a PIL image, or the path of a picture."""
 
 _PIL_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 """Those that PIL turns into RGB without a loss of range; of 16 bits it cuts off all above 255."""

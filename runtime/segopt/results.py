@@ -23,14 +23,15 @@ from numpy.typing import NDArray
 from segopt.coco.forms import instance_results, panoptic_annotation, semantic_results, thing_results
 from segopt.draw.overlay import check_frame, draw_instances, draw_panoptic, draw_semantic
 from segopt.equality import ArrayEquality
-from segopt.files.atomic import make_folder, write_image
 from segopt.frame import Frame
-from segopt.inputs import Picture, as_frame
+from segopt.inputs import as_frame
 from segopt.masks.crop import BoolImage, MaskCrop
 from segopt.masks.label_runs import LabelRuns
 from segopt.model.categories import Category, name_of, names_by_id
 from segopt.segment import Segment
-from segopt.supervision_forms import detections
+
+if TYPE_CHECKING:
+    from segopt.inputs import Picture
 
 _NAMED = 8
 """So many classes are named in a result's short text."""
@@ -72,6 +73,8 @@ class _Result(ArrayEquality, ABC):
             ValueError: the frame is no picture of the result's size.
             SinkError: the picture cannot be written; nothing is left of it.
         """
+        from segopt.files.atomic import make_folder, write_image
+
         drawn = self.draw(frame, opacity=opacity)
         path = Path(path)
         make_folder(path.parent)
@@ -135,6 +138,8 @@ class SemanticResult(_Result):
         Raises:
             SegoptError: supervision is not installed.
         """
+        from segopt.supervision_forms import detections
+
         names, runs = self.names, self._runs
         present = [k for k, label in enumerate(runs.labels) if int(label) in names]
         labels = runs.labels[present]
@@ -246,6 +251,8 @@ class InstanceResult(_Result):
         Raises:
             SegoptError: supervision is not installed.
         """
+        from segopt.supervision_forms import detections
+
         return detections(self.boxes, self.masks, self.scores, self.labels, list(self._found()))
 
     def _instance(self, i: int, names: dict[int, str]) -> Instance:
@@ -336,6 +343,8 @@ class PanopticResult(_Result):
         Raises:
             SegoptError: supervision is not installed.
         """
+        from segopt.supervision_forms import detections
+
         ids = np.array([segment.id for segment in self.segments], dtype=np.int32)
         labels = np.array([segment.category_id for segment in self.segments], dtype=np.int32)
         scores = np.array([segment.score for segment in self.segments], dtype=np.float32)

@@ -25,7 +25,7 @@ from segopt.decode import (
 )
 from segopt.errors import SuppressionWarning, UsageError
 from segopt.frame import Frame
-from segopt.inputs import Picture, frames_of
+from segopt.inputs import frames_of
 from segopt.letterbox import Prepared, letterbox_frames
 from segopt.merge import merge_panoptic
 from segopt.model.card import MODES, Card, Mode
@@ -36,6 +36,8 @@ from segopt.results import InstanceResult, PanopticResult, Result, SemanticResul
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from segopt.inputs import Picture
 
 
 def load(

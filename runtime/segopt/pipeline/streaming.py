@@ -6,9 +6,10 @@ import os
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from segopt.errors import UsageError
-from segopt.inputs import Picture, frames_of
+from segopt.inputs import frames_of
 from segopt.pipeline.channel import Channel
 from segopt.segmenter import Segmenter
 from segopt.sinks.base import Finished
@@ -16,8 +17,11 @@ from segopt.sources.base import Source, SourceFrame
 from segopt.sources.given import GivenFrames
 from segopt.sources.opening import check_counts, open_source
 
-Streamable = str | os.PathLike[str] | int | Source | Picture | Iterable[Picture]
-"""What :func:`stream` goes over."""
+if TYPE_CHECKING:
+    from segopt.inputs import Picture
+
+    Streamable = str | os.PathLike[str] | int | Source | Picture | Iterable[Picture]
+    """What :func:`stream` goes over."""
 
 
 def stream(segmenter: Segmenter, source: Streamable, *, stride: int = 1, max_frames: int | None = None) -> Stream:
