@@ -20,11 +20,11 @@ FLOORS = {
         ["segopt.cli", "segopt.__main__"],
     ],
     "segopt": [
-        ["errors", "version", "native_library", "frame", "segment", "driver", "pixel_limit"],
+        ["errors", "version", "native_library", "pixel_limit", "equality", "frame", "segment", "driver"],
         ["files", "cuda", "sources"],
         ["model"],
-        ["letterbox", "masks", "tensorrt"],
-        ["decode", "merge", "draw", "coco", "backends", "doctor"],
+        ["inputs", "letterbox", "masks", "tensorrt"],
+        ["decode", "merge", "draw", "coco", "supervision_forms", "backends", "doctor"],
         ["results", "builder"],
         ["segmenter", "sinks"],
         ["pipeline"],
@@ -32,7 +32,7 @@ FLOORS = {
         ["__main__"],
     ],
     "segopt_export": [
-        ["networks"],
+        ["packages", "networks"],
         ["classes"],
         ["weights"],
         ["static"],
@@ -41,6 +41,7 @@ FLOORS = {
         ["request"],
         ["card"],
         ["exporter"],
+        ["from_options"],
     ],
     "segopt_bench": [
         ["scenes"],

@@ -113,5 +113,5 @@ class _Keeper(Sink):
         self.kept: dict[int, PanopticResult] = {}
 
     def write(self, item: Finished) -> None:
-        if item.frame.index in self._wanted and isinstance(item.result, PanopticResult):
-            self.kept[item.frame.index] = item.result
+        if item.index in self._wanted and isinstance(item.result, PanopticResult):
+            self.kept[item.index] = item.result

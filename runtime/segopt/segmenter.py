@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,15 +25,19 @@ from segopt.decode import (
 )
 from segopt.errors import SuppressionWarning, UsageError
 from segopt.frame import Frame
+from segopt.inputs import frames_of
 from segopt.letterbox import Prepared, letterbox_frames
 from segopt.merge import merge_panoptic
 from segopt.model.card import MODES, Card, Mode
+from segopt.model.categories import names_by_id
 from segopt.model.reading import read_card
 from segopt.model.tensors import check_tensors
 from segopt.results import InstanceResult, PanopticResult, Result, SemanticResult
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from segopt.inputs import Picture
 
 
 def load(
@@ -116,28 +121,42 @@ class Segmenter:
         """How many frames the model takes at once."""
         return self.card.batch
 
+    @property
+    def names(self) -> dict[int, str]:
+        """Category id to class name, of the view that this segmenter gives."""
+        return names_by_id(self.card.categories[self.mode])
+
+    def __repr__(self) -> str:
+        card = self.card
+        networks, size = " + ".join(card.networks.values()), "{}x{}".format(*card.canvas)
+        return f"<Segmenter {self.mode} {networks} {size} {card.precision}, {self.backend.name}>"
+
     @overload
-    def __call__(self, frames: Frame) -> Result: ...
+    def __call__(self, frames: Picture) -> Result: ...  # type: ignore[overload-overlap]
     @overload
-    def __call__(self, frames: Sequence[Frame]) -> list[Result]: ...
-    def __call__(self, frames: Frame | Sequence[Frame]) -> Result | list[Result]:
-        """Segment one frame or a list of frames.
+    def __call__(self, frames: Iterable[Picture]) -> list[Result]: ...
+    def __call__(self, frames: Picture | Iterable[Picture]) -> Result | list[Result]:
+        """Segment one frame or several.
 
         Args:
-            frames: uint8 BGR [h, w, 3] as OpenCV reads it, of any size; or a list of such frames, whose sizes
-                may differ.
+            frames: uint8 BGR [h, w, 3] as OpenCV reads it, of any size. A torch tensor of this type, shape and
+                order of channels, a PIL image and the path of a picture are taken as well. Several: a batch
+                [B, h, w, 3], or any iterable of such pictures, whose sizes may differ; of a generator no more
+                than :attr:`batch` frames are held at once.
 
         Returns:
-            One result, or a list of them in the frames' order.
+            One result; of several a list of them, in the frames' order.
 
         Raises:
-            ValueError: an array that is no such frame.
+            ValueError: what is no such picture; the message says what to pass.
+            SourceError: a picture's file cannot be read.
+            UsageError: the path of a video or folder, which :func:`segopt.stream` is for.
             EngineError: the runtime failed.
         """
-        queue = [frames] if isinstance(frames, np.ndarray) else frames
+        queue, several = frames_of(frames)
         results: list[Result] = []
-        for start in range(0, len(queue), self.batch):
-            prepared = self.prepare(queue[start : start + self.batch])
+        while batch := list(itertools.islice(queue, self.batch)):
+            prepared = self.prepare(batch)
             results += self.finish(prepared, self.infer(prepared))
         if not all(getattr(result, "converged", True) for result in results):
             warnings.warn(
@@ -146,7 +165,7 @@ class Segmenter:
                 SuppressionWarning,
                 stacklevel=2,
             )
-        return results[0] if isinstance(frames, np.ndarray) else results
+        return results if several else results[0]
 
     def prepare(self, frames: Sequence[Frame]) -> Prepared:
         """Letterbox up to :attr:`batch` frames, uint8 BGR [h, w, 3] each; unused slots are filled with padding.

@@ -134,7 +134,7 @@ def _evaluate_engine(
     with load(engine, **loading) as segmenter:
         network = None
         if weights is not None:
-            from segopt.cli.export import need_export_packages
+            from segopt_export.packages import need_export_packages
 
             need_export_packages()
             from segopt_bench.pytorch.network import torch_segmenter

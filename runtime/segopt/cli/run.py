@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,8 +18,8 @@ import typer
 from segopt.errors import UsageError
 
 if TYPE_CHECKING:
-    from segopt.pipeline.run import RunStats
-    from segopt.sinks.base import Sink
+    from segopt.pipeline.run import RunStats, Saved
+    from segopt.segmenter import Segmenter
     from segopt.sources import Source
 
 _SIGTERM_STATUS = 128 + 15
@@ -109,7 +109,7 @@ def run(
     # Before NumPy is imported. Nothing here multiplies matrices, and each of OpenBLAS's threads would take a core
     # for 0.1 s to wait for one.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from segopt.sinks.making import make_sinks, parse_saves
+    from segopt.sinks.making import parse_saves
     from segopt.sinks.window import Screen
 
     saves = parse_saves(save)
@@ -138,38 +138,25 @@ def run(
         for branch, origin in segmenter.card.weights.items():
             if origin.is_random:
                 typer.echo(f"note: {segmenter.card.networks[branch]} has RANDOM weights: its answers mean nothing")
-        frames_at_once = _batch(batch, segmenter.batch)
-        folder = output or Path("runs") / opened.name
-        sinks = make_sinks(saves, folder, opened, segmenter.mode)
-        status = _drive(opened, segmenter, sinks, frames_at_once, screen)
+        status = _drive(segmenter, opened, save=saves, output=output, batch=batch, screen=screen)
     if status:
         raise typer.Exit(status)
 
 
-def _batch(asked: int | None, engine: int) -> int:
-    if asked is None:
-        return engine
-    if not 1 <= asked <= engine:
-        raise UsageError(
-            f"--batch {asked}: this model takes 1 to {engine} at once; "
-            f"export one with `--batch {max(asked, 1)}` for more"
-        )
-    return asked
+def _drive(segmenter: Segmenter, source: Source, **options: Any) -> int:
+    """Run, with a progress bar; say what came of it; give the exit status."""
+    from segopt.pipeline.saving import run
 
-
-def _drive(source: Source, segmenter: Any, sinks: Sequence[Sink], batch: int, screen: Any) -> int:
-    """Run the pipeline, say what came of it, and give the exit status."""
-    from segopt.pipeline.run import run_pipeline
-
+    saved: list[Saved] = []
     with _sigterm_as_interrupt() as terminated:
         try:
             with _progress(source) as on_progress:
-                stats = run_pipeline(source, segmenter, sinks, batch=batch, screen=screen, on_progress=on_progress)
+                stats = run(segmenter, source, on_progress=on_progress, on_saved=saved.append, **options)
         except BaseException:
-            _say_what_is_kept(sinks)
+            _say_what_is_kept(saved)
             raise
     _say_stats(stats)
-    _say_what_is_kept(sinks)
+    _say_what_is_kept(saved)
     if terminated:
         return _SIGTERM_STATUS
     return 130 if stats.interrupted else 0
@@ -253,10 +240,9 @@ def _frames(count: int) -> str:
     return f"{count} frame" if count == 1 else f"{count} frames"
 
 
-def _say_what_is_kept(sinks: Sequence[Sink]) -> None:
-    for sink in sinks:
-        if sink.count:
-            typer.echo(f"{sink.label}: {sink.path} ({_frames(sink.count)})")
+def _say_what_is_kept(files: Iterable[Saved]) -> None:
+    for saved in files:
+        typer.echo(f"{saved.what}: {saved.path} ({_frames(saved.frames)})")
 
 
 @contextlib.contextmanager

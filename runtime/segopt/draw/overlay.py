@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segopt import frame as frames
 from segopt.draw.captions import Plates, Rect, Scale, legend
 from segopt.draw.palette import Color, class_colors, instance_color, line_color
 from segopt.frame import Frame
@@ -193,8 +194,7 @@ def shorten(name: str) -> str:
 
 def check_frame(frame: Frame, size: tuple[int, ...] | None = None) -> tuple[int, int]:
     """Height and width of the frame, which must be those of what is drawn."""
-    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-        raise ValueError(f"a frame is uint8 BGR [H, W, 3], not {frame.dtype} {list(frame.shape)}")
+    frames.check_frame(frame)
     height, width = frame.shape[:2]
     if size is not None and (height, width) != size:
         raise ValueError(

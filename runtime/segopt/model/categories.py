@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 _NO_CLASS = frozenset({"", "background", "void", "unlabeled", "unlabelled", "ignore", "n/a"})
@@ -32,3 +32,13 @@ class Category:
 def category_by_id(categories: Iterable[Category]) -> dict[int, Category]:
     """Look-up from category id to category."""
     return {category.id: category for category in categories}
+
+
+def names_by_id(categories: Iterable[Category]) -> dict[int, str]:
+    """Look-up from category id to name."""
+    return {category.id: category.name for category in categories}
+
+
+def name_of(category_id: int, names: Mapping[int, str]) -> str:
+    """A category's name; ``class 7`` where the id has none."""
+    return names.get(category_id, f"class {category_id}")

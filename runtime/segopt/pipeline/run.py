@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segopt.frame import Frame
@@ -31,6 +32,17 @@ _READER_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
+class Saved:
+    """A file or folder that a run wrote."""
+
+    what: str
+    """In a word or two: ``overlay``, ``COCO results``."""
+    path: Path
+    frames: int
+    """Frames that are in it."""
+
+
+@dataclass(frozen=True)
 class RunStats:
     """What a run did."""
 
@@ -46,6 +58,8 @@ class RunStats:
     """Results whose suppression did not converge."""
     interrupted: bool
     """True after Ctrl-C: the outputs are complete up to there."""
+    saved: tuple[Saved, ...] = ()
+    """What was written."""
 
     @property
     def fps(self) -> float:
@@ -279,7 +293,13 @@ def run_pipeline(
         },
         unconverged=run.unconverged,
         interrupted=interrupts > 0,
+        saved=saved_by(sinks),
     )
+
+
+def saved_by(sinks: Sequence[Sink]) -> tuple[Saved, ...]:
+    """What sinks wrote, without those that got no frame."""
+    return tuple(Saved(sink.label, sink.path, sink.count) for sink in sinks if sink.count)
 
 
 def _raising(error: BaseException) -> Callable[[], Any]:

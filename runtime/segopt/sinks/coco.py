@@ -29,7 +29,7 @@ class CocoResults(Sink):
 
     def write(self, item: Finished) -> None:
         """Append the entries of one frame."""
-        self._json.extend(item.result.to_coco(self._image_ids(item.frame)))
+        self._json.extend(item.result.to_coco(self._image_ids(item.source_frame)))
         self.count += 1
 
     def close(self) -> None:
@@ -58,12 +58,12 @@ class CocoPanoptic(Sink):
             head = panoptic_document([], [], item.result.categories)
             fields = {name: value for name, value in head.items() if name not in ("images", "annotations")}
             self._json = JsonStream(self.path, key="annotations", head=fields)
-        image_id = self._image_ids(item.frame)
-        png_name = f"{item.frame.name}.png"
+        image_id = self._image_ids(item.source_frame)
+        png_name = f"{item.source_frame.name}.png"
         png, annotation = item.result.to_coco_panoptic(image_id, png_name)
         write_image(self.folder / png_name, png)
         height, width = item.result.size
-        image = {"id": image_id, "file_name": item.frame.file_name, "height": height, "width": width}
+        image = {"id": image_id, "file_name": item.source_frame.file_name, "height": height, "width": width}
         self._json.extend([annotation], {"images": image})
         self.count += 1
 

@@ -27,8 +27,8 @@ class OverlayPictures(Sink):
 
     def write(self, item: Finished) -> None:
         """Write ``<stem>.png`` for a PNG and ``<stem>.jpg`` for all else."""
-        suffix = ".png" if item.frame.file_name.lower().endswith(".png") else ".jpg"
-        target = self.path if self._one_file else self.path / f"{item.frame.name}{suffix}"
+        suffix = ".png" if item.source_frame.file_name.lower().endswith(".png") else ".jpg"
+        target = self.path if self._one_file else self.path / f"{item.source_frame.name}{suffix}"
         if target.resolve() in self._originals:
             raise SinkError(f"{target}: is a picture of the source; give another folder with --output")
         write_image(target, item.overlay)
@@ -48,7 +48,7 @@ class OverlayVideo(Sink):
 
     def write(self, item: Finished) -> None:
         """Append the drawn frame."""
-        self._writer.write(item.overlay, time=item.frame.time, duration=item.frame.duration)
+        self._writer.write(item.overlay, time=item.source_frame.time, duration=item.source_frame.duration)
         self.count += 1
 
     def close(self) -> None:

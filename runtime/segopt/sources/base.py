@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from types import TracebackType
 from typing import Literal
 
+from segopt.equality import ArrayEquality
 from segopt.frame import Frame
 
 Kind = Literal["pictures", "video"]
@@ -18,13 +19,13 @@ _CLOSE_TIMEOUT = 5.0
 """Seconds to wait for a read that another thread is in. Closing under it would free memory in use."""
 
 
-@dataclass(frozen=True)
-class SourceFrame:
+@dataclass(frozen=True, eq=False)
+class SourceFrame(ArrayEquality):
     """One frame of a source."""
 
     index: int
     """Its number among all frames of the source, from 0; with a stride of 3: 0, 3, 6."""
-    image: Frame
+    image: Frame = field(repr=False)
     """BGR, uint8 [H, W, 3]."""
     name: str
     """Stem for files that are made of it; unique within the source."""

@@ -101,11 +101,11 @@ class Collect(Sink):
         self.items, self.closed, self.fails_at, self.close_fails, self.pause = [], 0, fails_at, close_fails, pause
 
     def write(self, item):
-        if item.frame.index == self.fails_at:
+        if item.index == self.fails_at:
             raise SinkError("list: is full")
         time.sleep(self.pause)
-        assert (item.result.classes == item.frame.index % 256).all()
-        self.items.append(item.frame.index)
+        assert (item.result.classes == item.index % 256).all()
+        self.items.append(item.index)
 
     def close(self):
         self.closed += 1
