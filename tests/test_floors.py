@@ -25,7 +25,7 @@ FLOORS = {
         ["model"],
         ["letterbox", "masks", "tensorrt"],
         ["decode", "merge", "draw", "coco", "backends", "doctor"],
-        ["results", "builder"],
+        ["results", "stages", "builder"],
         ["segmenter", "sinks"],
         ["pipeline"],
         ["cli"],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.backends.base import Tensors, check_inputs
+from segopt.backends.base import Backend, Tensors, check_inputs
 from segopt.backends.providers import CPU, TITLES, check_provider, preload_libraries, wanted_providers
 from segopt.errors import EngineError
 from segopt.model.tensors import TensorSpec
@@ -32,7 +32,7 @@ _FATAL = 4
 _SPIN_BRIEFLY = {"session.intra_op.spin_duration_us": "1000", "session.force_spinning_stop": "1"}
 
 
-class OnnxRuntimeBackend:
+class OnnxRuntimeBackend(Backend):
     """A model in ONNX Runtime.
 
     Args:
@@ -53,8 +53,8 @@ class OnnxRuntimeBackend:
         check_provider(provider, device, path)
         self._path = path
         self.name = f"ONNX Runtime {ort.__version__} ({TITLES.get(provider, provider)})"
-        self.inputs: Mapping[str, TensorSpec] = {node.name: _spec(node, path) for node in session.get_inputs()}
-        self.outputs: Mapping[str, TensorSpec] = {node.name: _spec(node, path) for node in session.get_outputs()}
+        self.inputs = {node.name: _spec(node, path) for node in session.get_inputs()}
+        self.outputs = {node.name: _spec(node, path) for node in session.get_outputs()}
         on_gpu = provider != CPU
         self._run: Callable[[Tensors], dict[str, NDArray[np.generic]]] | None = (
             _BoundSession(ort, session, self.inputs, self.outputs, "cuda" if on_gpu else "cpu")
