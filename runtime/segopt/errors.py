@@ -41,3 +41,9 @@ class UsageError(SegoptError):
 
 class SuppressionWarning(UserWarning):
     """The fixed number of suppression steps in the graph did not converge on a frame."""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's exception says, cut to its first line; where it says nothing, its type's name."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

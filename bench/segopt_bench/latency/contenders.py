@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segopt.errors import SegoptError, UsageError
+from segopt.errors import SegoptError, UsageError, first_line
 from segopt.model.card import Card
 from segopt.model.reading import read_card
 from segopt.segmenter import Segmenter, Thresholds, load
@@ -152,7 +152,7 @@ def eager_contenders(
             # What keeps one of them out keeps out all.
             return [], [Missing(EAGER, str(error))]
         except Exception as error:  # Of a compiler that is not there, a GPU that is too small, ...
-            missing.append(Missing(name, f"it fails: {next(iter(str(error).splitlines()), type(error).__name__)}"))
+            missing.append(Missing(name, f"it fails: {first_line(error)}"))
         else:
             found.append(made)
     return found, missing

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from segopt.backends.base import Backend, Tensors, check_inputs
 from segopt.backends.providers import CPU, TITLES, check_provider, preload_libraries, wanted_providers
-from segopt.errors import EngineError
+from segopt.errors import EngineError, first_line
 from segopt.model.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class OnnxRuntimeBackend(Backend):
         try:
             return self._run(inputs)
         except Exception as error:
-            raise EngineError(f"{self._path}: ONNX Runtime failed: {_first_line(error)}") from error
+            raise EngineError(f"{self._path}: ONNX Runtime failed: {first_line(error)}") from error
 
     def close(self) -> None:
         """See :meth:`segopt.backends.Backend.close`."""
@@ -131,7 +131,7 @@ def _import_onnxruntime() -> Any:
         import onnxruntime
     except ImportError as error:
         raise EngineError(
-            f"ONNX Runtime is not usable ({_first_line(error)}); install it with `pip install 'segopt[cpu]'`, "
+            f"ONNX Runtime is not usable ({first_line(error)}); install it with `pip install 'segopt[cpu]'`, "
             "or `pip install 'segopt[gpu]'` on a machine with an NVIDIA GPU"
         ) from None
     return onnxruntime
@@ -149,7 +149,7 @@ def _create_session(ort: Any, path: Path, providers: list[tuple[str, dict[str, A
         return ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:
         raise EngineError(
-            f"{path}: ONNX Runtime {ort.__version__} cannot load it ({_first_line(error)}); "
+            f"{path}: ONNX Runtime {ort.__version__} cannot load it ({first_line(error)}); "
             "export it again, or update onnxruntime"
         ) from error
 
@@ -161,9 +161,3 @@ def _spec(node: Any, path: Path) -> TensorSpec:
             "export the model with `segopt export`"
         )
     return TensorSpec(np.dtype(_DTYPES[node.type]), tuple(node.shape))
-
-
-def _first_line(error: BaseException) -> str:
-    """An exception's message cut to its first line."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from segopt.driver import find_gpu
-from segopt.errors import EngineError, UsageError
+from segopt.errors import EngineError, UsageError, first_line
 from segopt.model.sidecar import FLAVORS, FlavorName
 
 if TYPE_CHECKING:
@@ -212,5 +212,7 @@ def _import(name: FlavorName) -> Flavor:
 
 
 def _does_not_load(traits: Traits, error: Exception) -> str:
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return f"{traits.title} is installed but does not load ({reason}); install it again with {traits.install}"
+    return (
+        f"{traits.title} is installed but does not load ({first_line(error)}); "
+        f"install it again with {traits.install}"
+    )
