@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ class SemanticResult:
     classes: NDArray[np.uint8]
     """uint8 [H, W]: index of the class."""
     categories: tuple[Category, ...]
+    converged: ClassVar[bool] = True
+    """As that of the other results; a label map needs no suppression."""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -140,7 +140,7 @@ class Segmenter(Stages):
         for start in range(0, len(queue), self.batch):
             prepared = self.prepare(queue[start : start + self.batch])
             results += self.finish(prepared, self.infer(prepared))
-        if not all(getattr(result, "converged", True) for result in results):
+        if not all(result.converged for result in results):
             warnings.warn(
                 "the graph's suppression did not converge on a frame, so some boxes may be wrong; "
                 "export the model with more --suppression-steps and --candidates",

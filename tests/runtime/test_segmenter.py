@@ -13,7 +13,7 @@ import clips
 import segopt
 import tiny
 from segopt.errors import CardError, EngineError, SegoptError, SuppressionWarning, UsageError
-from segopt.model.card import METADATA_KEY
+from segopt.model.card import METADATA_KEY, MODES
 
 BRIGHT = np.full((*tiny.CANVAS, 3), 200, np.uint8)
 DARK = np.zeros((*tiny.CANVAS, 3), np.uint8)
@@ -163,6 +163,10 @@ def test_the_cards_thresholds_are_the_defaults(tmp_path):
     assert [segment.category_id for segment in segopt.load(engine)(BRIGHT).segments] == [1]
     lowered = segopt.load(engine, score_threshold=0.5, stuff_area=1)(BRIGHT)
     assert [segment.category_id for segment in lowered.segments] == [1, 3, tiny.SKY.id]
+
+
+def test_every_kind_of_result_says_that_it_converged(panoptic_engine):
+    assert all(segopt.load(panoptic_engine, mode=mode)(BRIGHT).converged is True for mode in MODES)
 
 
 def test_the_overlap_threshold_may_be_chosen(tmp_path):

@@ -104,7 +104,7 @@ def run_rounds(
             if i >= 0:
                 timings[k].append(timing)
                 objects[k] += [count_objects(result) for result in results]
-                converged[k] += [getattr(result, "converged", True) for result in results]
+                converged[k] += [result.converged for result in results]
                 if picture not in maps[k]:
                     maps[k][picture] = [class_map(result) for result in results]
             done += 1

@@ -166,7 +166,7 @@ class _Run:
                     for sink in self.sinks:
                         sink.write(item)
                     self.frames += 1
-                    self.unconverged += not getattr(result, "converged", True)
+                    self.unconverged += not result.converged
                     if self.showing:
                         self.to_show.put(item.overlay)
                 self.finishing.add(time.perf_counter() - start, len(work.frames))
