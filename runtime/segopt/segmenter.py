@@ -228,7 +228,7 @@ class Segmenter(Stages):
             detections.masks,
             found.semantic,
             self.card.stuff_classes,
-            score_threshold=self.thresholds.score,
+            score_threshold=0.0,  # Decoding left out those below the threshold.
             overlap_threshold=self.thresholds.overlap,
             stuff_area=self.thresholds.stuff_area,
             paste=self.card.mask_paste,

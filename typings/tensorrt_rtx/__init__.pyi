@@ -7,9 +7,12 @@ name and each argument here with them, and mypy sees to it that segopt uses noth
 from collections.abc import Iterator
 from typing import ClassVar
 
+import numpy as np
 from typing_extensions import Buffer
 
 __version__: str
+
+def nptype(trt_type: DataType) -> type[np.generic]: ...
 
 class _Enum:
     __members__: ClassVar[dict[str, int]]
@@ -29,13 +32,7 @@ class CudaGraphStrategy(_Enum):
     WHOLE_GRAPH_CAPTURE: ClassVar[CudaGraphStrategy]
 
 class DataType(_Enum):
-    BOOL: ClassVar[DataType]
-    FLOAT: ClassVar[DataType]
     HALF: ClassVar[DataType]
-    INT32: ClassVar[DataType]
-    INT64: ClassVar[DataType]
-    INT8: ClassVar[DataType]
-    UINT8: ClassVar[DataType]
 
 class EngineValidity(_Enum):
     VALID: ClassVar[EngineValidity]

@@ -108,7 +108,7 @@ def build(
         job.notes.extend(try_run(model, card))
     with step(f"network: ONNX to {flavor}"):
         parsed = parse(flavor, model)
-        check_tensors(card, tensor_specs(flavor.module, parsed.network), model)
+        check_tensors(card, tensor_specs(flavor, parsed.network, model), model)
         layers = precision.compute_layers(flavor.module, parsed.network)
         precision.check_network(card, layers, model)
     with phases(f"plan: {flavor}") as display:

@@ -6,17 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from segopt.errors import EngineError
 from segopt.model.tensors import TensorSpec
 from segopt.tensorrt.flavor import Flavor
 from segopt.tensorrt.messages import MessageLog, fix_for, message_log, one_line
+from segopt.tensorrt.tensors import tensor_spec
 
 if TYPE_CHECKING:
     import tensorrt_rtx
-
-    from segopt.tensorrt.module import TensorRT
 
 _DATA_DEPENDENT = frozenset(
     {"NonZero", "NonMaxSuppression", "RoiAlign", "Loop", "If", "Scan", "Unique", "Compress"}
@@ -65,20 +62,19 @@ def parse(flavor: Flavor, model: Path) -> ParsedNetwork:
     return ParsedNetwork(builder, network, parser, log)
 
 
-def tensor_specs(trt: TensorRT, network: tensorrt_rtx.INetworkDefinition) -> dict[str, TensorSpec]:
-    """Inputs and outputs of a network, by name."""
-    dtypes = {
-        trt.DataType.UINT8: np.uint8,
-        trt.DataType.BOOL: np.bool_,
-        trt.DataType.INT8: np.int8,
-        trt.DataType.INT32: np.int32,
-        trt.DataType.INT64: np.int64,
-        trt.DataType.HALF: np.float16,
-        trt.DataType.FLOAT: np.float32,
-    }
+def tensor_specs(flavor: Flavor, network: tensorrt_rtx.INetworkDefinition, model: Path) -> dict[str, TensorSpec]:
+    """Inputs and outputs of a network, by name.
+
+    Raises:
+        EngineError: one is of a type that numpy has not, or its shape is not fixed.
+    """
     tensors = [network.get_input(i) for i in range(network.num_inputs)]
     tensors += [network.get_output(i) for i in range(network.num_outputs)]
-    return {tensor.name: TensorSpec(np.dtype(dtypes[tensor.dtype]), tuple(tensor.shape)) for tensor in tensors}
+    fix = "export the model with `segopt export`"
+    return {
+        tensor.name: tensor_spec(flavor, tensor.name, tensor.dtype, tensor.shape, model=model, fix=fix)
+        for tensor in tensors
+    }
 
 
 def _parser_error(flavor: Flavor, parser: tensorrt_rtx.OnnxParser, log: MessageLog) -> str:

@@ -10,6 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
     import tensorrt_rtx as trt
 
 
@@ -34,6 +37,10 @@ class TensorRT(Protocol):
     ProfilingVerbosity: type[trt.ProfilingVerbosity]
     Runtime: type[trt.Runtime]
     TensorIOMode: type[trt.TensorIOMode]
+
+    @property
+    def nptype(self) -> Callable[[trt.DataType], type[np.generic]]:
+        """Gives numpy's type for one of TensorRT's; a TypeError where there is none."""
 
 
 if TYPE_CHECKING:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from segopt.cuda import require_gpu
 from segopt.driver import Gpu
 from segopt.errors import EngineError
@@ -16,21 +14,11 @@ from segopt.model.sidecar import PlanRecord, read_plan
 from segopt.model.tensors import TensorSpec
 from segopt.tensorrt.flavor import Flavor, find_flavor
 from segopt.tensorrt.messages import MessageLog, fix_for, message_log, one_line
+from segopt.tensorrt.tensors import tensor_spec
 from segopt.version import version_numbers
 
 if TYPE_CHECKING:
     import tensorrt_rtx as trt
-
-# Names of trt.DataType that numpy has a type for.
-_DTYPES = {
-    "UINT8": np.uint8,
-    "INT8": np.int8,
-    "BOOL": np.bool_,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "HALF": np.float16,
-    "FLOAT": np.float32,
-}
 
 
 @dataclass(frozen=True)
@@ -74,8 +62,8 @@ def open_plan(path: Path) -> OpenPlan:
         gpu,
         engine,
         log,
-        inputs=_specs(engine, modes.INPUT, path),
-        outputs=_specs(engine, modes.OUTPUT, path),
+        inputs=_specs(flavor, engine, modes.INPUT, path),
+        outputs=_specs(flavor, engine, modes.OUTPUT, path),
     )
 
 
@@ -126,21 +114,17 @@ def _loads(record: PlanRecord, flavor: Flavor) -> bool:
     return here >= built if record.version_compatible else here == built
 
 
-def _specs(engine: trt.ICudaEngine, mode: trt.TensorIOMode, path: Path) -> dict[str, TensorSpec]:
+def _specs(flavor: Flavor, engine: trt.ICudaEngine, mode: trt.TensorIOMode, path: Path) -> dict[str, TensorSpec]:
     names: Callable[[int], str] = engine.get_tensor_name
     return {
-        name: _spec(engine, name, path)
+        name: tensor_spec(
+            flavor,
+            name,
+            engine.get_tensor_dtype(name),
+            engine.get_tensor_shape(name),
+            model=path,
+            fix="build the plan from a file that `segopt export` made",
+        )
         for name in map(names, range(engine.num_io_tensors))
         if engine.get_tensor_mode(name) == mode
     }
-
-
-def _spec(engine: trt.ICudaEngine, name: str, path: Path) -> TensorSpec:
-    shape = tuple(engine.get_tensor_shape(name))
-    dtype = engine.get_tensor_dtype(name).name
-    if dtype not in _DTYPES or any(side < 0 for side in shape):
-        raise EngineError(
-            f"{path}: {name} is {dtype} {list(shape)}, and segopt needs fixed shapes of plain types; "
-            "build the plan from a file that `segopt export` made"
-        )
-    return TensorSpec(np.dtype(_DTYPES[dtype]), shape)
