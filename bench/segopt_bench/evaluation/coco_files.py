@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from segopt.coco.rle import decode_rle
-from segopt.model.categories import Category
-from segopt_bench.evaluation.classes import TruthClass, is_void
+from segopt.errors import what_is_wrong
+from segopt.model.categories import Category, is_void
+from segopt_bench.evaluation.classes import TruthClass
 from segopt_bench.evaluation.panoptic_quality import SegmentLabel
 from segopt_bench.evaluation.problems import EvaluationError
 from segopt_bench.evaluation.truth import InstanceTruth, PanopticEntry, PanopticTruth, SemanticTruth
@@ -206,5 +207,4 @@ def _text(value: Any) -> str:
 
 
 def _damaged(path: Path, kind: str, error: Exception) -> EvaluationError:
-    what = f"it lacks {error.args[0]!r}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
-    return EvaluationError(f"{path}: is no valid COCO {kind} file ({what})")
+    return EvaluationError(f"{path}: is no valid COCO {kind} file ({what_is_wrong(error)})")

@@ -7,17 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segopt.errors import EngineError
-from segopt.model.tensors import TensorSpec
+from segopt.model.tensors import DATA_DEPENDENT, TensorSpec
 from segopt.tensorrt.flavor import Flavor
 from segopt.tensorrt.messages import MessageLog, fix_for, message_log, one_line
 from segopt.tensorrt.tensors import tensor_spec
 
 if TYPE_CHECKING:
     import tensorrt_rtx
-
-_DATA_DEPENDENT = frozenset(
-    {"NonZero", "NonMaxSuppression", "RoiAlign", "Loop", "If", "Scan", "Unique", "Compress"}
-)
 
 
 @dataclass(frozen=True)
@@ -86,6 +82,6 @@ def _parser_error(flavor: Flavor, parser: tensorrt_rtx.OnnxParser, log: MessageL
     if not operator:
         return f"{flavor} cannot read it: {reason}; export it again"
     fix = "export the model again with this segopt, or update TensorRT"
-    if operator in _DATA_DEPENDENT:
+    if operator in DATA_DEPENDENT:
         fix = "its shapes depend on the data; `segopt export` makes graphs without such operators"
     return f"{flavor} does not take node {name or '(unnamed)'} ({operator}): {reason}; {fix_for(reason, fix)}"

@@ -23,6 +23,12 @@ class TensorSpec:
         return f"{self.dtype} {list(self.shape)}"
 
 
+DATA_DEPENDENT = frozenset(
+    {"NonZero", "NonMaxSuppression", "RoiAlign", "Loop", "If", "Scan", "Unique", "Compress", "SequenceAt"}
+)
+"""ONNX operators whose shapes or work depend on the picture, or that need a plugin: with one of them there is no
+CUDA graph and no TensorRT-RTX engine, so that no graph of segopt's has one."""
+
 MASK_SIDE = 28
 """Cells of a mask, both ways, in the graphs that segopt exports; one of another side is as good."""
 
