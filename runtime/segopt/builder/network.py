@@ -13,21 +13,21 @@ from segopt.tensorrt.messages import MessageLog, fix_for, message_log, one_line
 from segopt.tensorrt.tensors import tensor_spec
 
 if TYPE_CHECKING:
-    import tensorrt_rtx
+    import tensorrt as trt
 
 
 @dataclass(frozen=True)
 class ParsedNetwork:
     """A network, ready to be built, and what must live as long as it does."""
 
-    builder: tensorrt_rtx.Builder
-    network: tensorrt_rtx.INetworkDefinition
-    parser: tensorrt_rtx.OnnxParser
+    builder: trt.Builder
+    network: trt.INetworkDefinition
+    parser: trt.OnnxParser
     """Owns the weights."""
     log: MessageLog
 
 
-def create_builder(flavor: Flavor) -> tensorrt_rtx.Builder:
+def create_builder(flavor: Flavor) -> trt.Builder:
     """A builder.
 
     Raises:
@@ -58,7 +58,7 @@ def parse(flavor: Flavor, model: Path) -> ParsedNetwork:
     return ParsedNetwork(builder, network, parser, log)
 
 
-def tensor_specs(flavor: Flavor, network: tensorrt_rtx.INetworkDefinition, model: Path) -> dict[str, TensorSpec]:
+def tensor_specs(flavor: Flavor, network: trt.INetworkDefinition, model: Path) -> dict[str, TensorSpec]:
     """Inputs and outputs of a network, by name.
 
     Raises:
@@ -73,7 +73,7 @@ def tensor_specs(flavor: Flavor, network: tensorrt_rtx.INetworkDefinition, model
     }
 
 
-def _parser_error(flavor: Flavor, parser: tensorrt_rtx.OnnxParser, log: MessageLog) -> str:
+def _parser_error(flavor: Flavor, parser: trt.OnnxParser, log: MessageLog) -> str:
     if parser.num_errors == 0:
         reason = log.reason()
         return f"{flavor} cannot read it: {reason}; {fix_for(reason, 'export it again')}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
-    import tensorrt_rtx
+    import tensorrt as trt
 
     from segopt.tensorrt.flavor import Flavor
     from segopt.tensorrt.module import TensorRT
@@ -91,7 +91,7 @@ def fix_for(reason: str, default: str) -> str:
     return next((fix for pattern, fix in _FIXES if re.search(pattern, reason, re.IGNORECASE)), default)
 
 
-def message_log(flavor: Flavor) -> tuple[MessageLog, tensorrt_rtx.ILogger]:
+def message_log(flavor: Flavor) -> tuple[MessageLog, trt.ILogger]:
     """The log of a TensorRT, and the logger that writes to it.
 
     There is one for the whole process: TensorRT keeps using the first logger that it ever got, and warns of more.
@@ -102,18 +102,18 @@ def message_log(flavor: Flavor) -> tuple[MessageLog, tensorrt_rtx.ILogger]:
     return _LOGS[flavor.module]
 
 
-_LOGS: WeakKeyDictionary[TensorRT, tuple[MessageLog, tensorrt_rtx.ILogger]] = WeakKeyDictionary()
+_LOGS: WeakKeyDictionary[TensorRT, tuple[MessageLog, trt.ILogger]] = WeakKeyDictionary()
 
 
-def _logger(trt: TensorRT, kept: MessageLog) -> tensorrt_rtx.ILogger:
-    base: Any = trt.ILogger
+def _logger(module: TensorRT, kept: MessageLog) -> trt.ILogger:
+    base: Any = module.ILogger
 
     class Logger(base):  # type: ignore[misc]
         def __init__(self) -> None:
             base.__init__(self)  # pybind11 wants its own base, not super().
 
-        def log(self, severity: tensorrt_rtx.ILogger.Severity, msg: str) -> None:
+        def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
             kept.log(int(severity), msg)
 
-    logger: tensorrt_rtx.ILogger = Logger()
+    logger: trt.ILogger = Logger()
     return logger

@@ -1,8 +1,8 @@
 """What segopt uses of a TensorRT module, for the type checker.
 
 ``tensorrt`` and ``tensorrt_rtx`` have one API, so code takes whichever was imported as a value, and calls it
-``trt`` as TensorRT's samples do. The signatures are in ``typings/tensorrt_rtx``; a test compares them with the
-installed module.
+``trt`` as TensorRT's samples do. The signatures are in ``typings/tensorrt``, and those that only
+TensorRT-RTX has in ``typings/tensorrt_rtx``; a test compares them with the installed module.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
-    import tensorrt_rtx as trt
+    import tensorrt as trt
+    import tensorrt_rtx as rtx
 
 
 class TensorRT(Protocol):
@@ -22,10 +23,7 @@ class TensorRT(Protocol):
     __version__: str
     Builder: type[trt.Builder]
     BuilderFlag: type[trt.BuilderFlag]
-    ComputeCapability: type[trt.ComputeCapability]
-    CudaGraphStrategy: type[trt.CudaGraphStrategy]
     DataType: type[trt.DataType]
-    EngineValidity: type[trt.EngineValidity]
     HardwareCompatibilityLevel: type[trt.HardwareCompatibilityLevel]
     ILogger: type[trt.ILogger]
     IProgressMonitor: type[trt.IProgressMonitor]
@@ -43,5 +41,13 @@ class TensorRT(Protocol):
         """Gives numpy's type for one of TensorRT's; a TypeError where there is none."""
 
 
+class TensorRtRtx(TensorRT, Protocol):
+    """The module ``tensorrt_rtx``: what only it has, too."""
+
+    ComputeCapability: type[rtx.ComputeCapability]
+    CudaGraphStrategy: type[rtx.CudaGraphStrategy]
+
+
 if TYPE_CHECKING:
     _: TensorRT = trt
+    _of_rtx: TensorRtRtx = rtx

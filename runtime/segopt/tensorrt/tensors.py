@@ -10,7 +10,7 @@ from segopt.errors import EngineError
 from segopt.model.tensors import TensorSpec
 
 if TYPE_CHECKING:
-    import tensorrt_rtx as trt
+    import tensorrt as trt
 
     from segopt.tensorrt.flavor import Flavor
 

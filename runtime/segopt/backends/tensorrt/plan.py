@@ -18,7 +18,7 @@ from segopt.tensorrt.tensors import tensor_spec
 from segopt.version import version_numbers
 
 if TYPE_CHECKING:
-    import tensorrt_rtx as trt
+    import tensorrt as trt
 
 
 @dataclass(frozen=True)
