@@ -185,7 +185,12 @@ def test_a_frame_that_is_done_does_not_wait_for_the_next_one():
 
 
 def test_a_live_frame_never_waits_in_the_network():
-    steps = StepsAhead(pause=0.01)
+    class SlowToStart(StepsAhead):
+        def submit(self, prepared):
+            time.sleep(0.01)  # The next frame comes.
+            return super().submit(prepared)
+
+    steps = SlowToStart()
     run_pipeline(Numbered(8, live=True, pause=0.002), steps, [Collect()])
     assert steps.most == 1
 
