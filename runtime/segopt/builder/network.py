@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from segopt.errors import EngineError
 from segopt.model.tensors import DATA_DEPENDENT, TensorSpec
 from segopt.tensorrt.flavor import Flavor
-from segopt.tensorrt.messages import MessageLog, fix_for, message_log, one_line
+from segopt.tensorrt.messages import MessageLog, fix_for, message_log, one_line, start
 from segopt.tensorrt.tensors import tensor_spec
 
 if TYPE_CHECKING:
@@ -27,29 +27,13 @@ class ParsedNetwork:
     log: MessageLog
 
 
-def create_builder(flavor: Flavor) -> trt.Builder:
-    """A builder.
-
-    Raises:
-        EngineError: TensorRT cannot start: no GPU where it needs one, a driver that is too old.
-    """
-    log, logger = message_log(flavor)
-    log.clear()
-    try:
-        return flavor.module.Builder(logger)
-    except (TypeError, RuntimeError) as error:  # pybind11's answer to a null pointer is a TypeError.
-        reason = log.reason() if log.errors else one_line(str(error))
-        fix = fix_for(reason, "`segopt doctor` shows what this machine has")
-        raise EngineError(f"{flavor} does not start: {reason}; {fix}") from None
-
-
 def parse(flavor: Flavor, model: Path) -> ParsedNetwork:
     """Read an ONNX file into a strongly typed network.
 
     Raises:
         EngineError: TensorRT does not start, or does not take the file; the message names node and operator.
     """
-    builder = create_builder(flavor)
+    builder = start(flavor, flavor.module.Builder)
     log, logger = message_log(flavor)
     network = builder.create_network(flavor.creation_flags())
     parser = flavor.module.OnnxParser(network, logger)

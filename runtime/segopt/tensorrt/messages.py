@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from segopt.errors import EngineError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     import tensorrt as trt
 
     from segopt.tensorrt.flavor import Flavor
     from segopt.tensorrt.module import TensorRT
+
+_Started = TypeVar("_Started")
 
 _KEPT = 32
 _LONGEST = 300
@@ -100,6 +107,24 @@ def message_log(flavor: Flavor) -> tuple[MessageLog, trt.ILogger]:
         log = MessageLog()
         _LOGS[flavor.module] = (log, _logger(flavor.module, log))
     return _LOGS[flavor.module]
+
+
+def start(flavor: Flavor, make: Callable[[trt.ILogger], _Started], *, model: Path | None = None) -> _Started:
+    """What ``make`` makes with TensorRT's logger: a builder or a runtime, the first that anybody asks of TensorRT.
+
+    Raises:
+        EngineError: TensorRT does not start: no GPU where it needs one, a driver that is too old. The message
+            begins with ``model``, where one is given.
+    """
+    log, logger = message_log(flavor)
+    log.clear()
+    try:
+        return make(logger)
+    except (TypeError, RuntimeError) as error:  # pybind11's answer to a null pointer is a TypeError.
+        reason = log.reason() if log.errors else one_line(str(error))
+        fix = fix_for(reason, "`segopt doctor` shows what this machine has")
+        prefix = "" if model is None else f"{model}: "
+        raise EngineError(f"{prefix}{flavor} does not start: {reason}; {fix}") from None
 
 
 _LOGS: WeakKeyDictionary[TensorRT, tuple[MessageLog, trt.ILogger]] = WeakKeyDictionary()

@@ -13,7 +13,7 @@ from segopt.errors import EngineError
 from segopt.model.sidecar import PlanRecord, read_plan
 from segopt.model.tensors import TensorSpec
 from segopt.tensorrt.flavor import Flavor, find_flavor
-from segopt.tensorrt.messages import MessageLog, fix_for, message_log, one_line
+from segopt.tensorrt.messages import MessageLog, message_log, start
 from segopt.tensorrt.tensors import tensor_spec
 from segopt.version import version_numbers
 
@@ -47,7 +47,8 @@ def open_plan(path: Path) -> OpenPlan:
     gpu = _gpu_for(sidecar.plan, path)
     flavor = _flavor_of(sidecar.plan, path)
     _check_machine(sidecar.plan, flavor, gpu, path)
-    log, runtime = _runtime(flavor, path)
+    runtime = start(flavor, flavor.module.Runtime, model=path)
+    log, _ = message_log(flavor)
     if sidecar.plan.version_compatible:
         # The lean runtime that such a plan carries is code for the host.
         runtime.engine_host_code_allowed = True
@@ -65,17 +66,6 @@ def open_plan(path: Path) -> OpenPlan:
         inputs=_specs(flavor, engine, modes.INPUT, path),
         outputs=_specs(flavor, engine, modes.OUTPUT, path),
     )
-
-
-def _runtime(flavor: Flavor, path: Path) -> tuple[MessageLog, trt.Runtime]:
-    log, logger = message_log(flavor)
-    log.clear()
-    try:
-        return log, flavor.module.Runtime(logger)
-    except (TypeError, RuntimeError) as error:  # pybind11's answer to a null pointer is a TypeError.
-        reason = log.reason() if log.errors else one_line(str(error))
-        fix = fix_for(reason, "`segopt doctor` shows what this machine has")
-        raise EngineError(f"{path}: {flavor} does not start: {reason}; {fix}") from None
 
 
 def _gpu_for(record: PlanRecord, path: Path) -> Gpu:
