@@ -1,4 +1,4 @@
-"""What a frame is: the picture that a segmenter takes."""
+"""What a frame is: the array that a segmenter takes."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ import numpy as np
 from numpy.typing import NDArray
 
 Frame = NDArray[np.uint8]
-"""BGR picture, uint8 [H, W, 3], as OpenCV holds it."""
+"""uint8 [H, W, 3] in BGR order, as OpenCV holds it; of any size."""

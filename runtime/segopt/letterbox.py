@@ -1,6 +1,6 @@
 """Letterboxing: a frame of any size on the fixed canvas of a network, and back.
 
-The aspect is kept, the picture sits at the top left, and the rest is padded with the mean color, which
+The aspect is kept, the frame sits at the top left, and the rest is padded with the mean color, which
 normalization turns into zeros: what torchvision pads its batches with
 (``torchvision/models/detection/transform.py``).
 """
@@ -29,7 +29,7 @@ class Letterbox:
 
     @classmethod
     def fit(cls, frame: tuple[int, int], canvas: tuple[int, int]) -> Letterbox:
-        """The largest picture of the frame's aspect that fits."""
+        """The largest content of the frame's aspect that fits."""
         scale = min(canvas[0] / frame[0], canvas[1] / frame[1])
         height, width = (
             min(limit, max(1, round(side * scale))) for side, limit in zip(frame, canvas, strict=True)

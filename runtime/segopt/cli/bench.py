@@ -30,18 +30,18 @@ def bench(
         str | None,
         typer.Option(
             metavar="SOURCE",
-            help="Picture, folder or video to take the pictures from.",
+            help="Picture, folder or video to take the frames from.",
             show_default="synthetic scenes of the canvas's size",
         ),
     ] = None,
-    pictures: Annotated[int, typer.Option(metavar="N", help="How many different pictures.", min=1)] = 8,
-    rounds: Annotated[int, typer.Option(metavar="N", help="How often everybody takes a turn.", min=1)] = 30,
+    pictures: Annotated[int, typer.Option(metavar="N", help="How many different frames.", min=1)] = 8,
+    rounds: Annotated[int, typer.Option(metavar="N", help="How often each model is timed, in turn.", min=1)] = 30,
     warmup: Annotated[int, typer.Option(metavar="N", help="Rounds before those, not counted.", min=0)] = 3,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Time torch.compile of the PyTorch network, too; it takes minutes.")
     ] = False,
     accuracy: Annotated[
-        bool, typer.Option("--accuracy", help="Evaluate everybody on synthetic scenes with ground truth, too.")
+        bool, typer.Option("--accuracy", help="Evaluate all of them on synthetic scenes with ground truth, too.")
     ] = False,
     scenes: Annotated[int, typer.Option(metavar="N", help="--accuracy: how many scenes.", min=1)] = 50,
     layers: Annotated[
@@ -58,7 +58,7 @@ def bench(
     ] = None,
     device: Annotated[Device, typer.Option(help="Where to run; auto takes a GPU where one works.")] = Device.auto,
 ) -> None:
-    """Measure latency stage by stage, against PyTorch on the same pictures, canvas and weights."""
+    """Measure latency stage by stage, against PyTorch on the same frames, canvas and weights."""
     from segopt.files.atomic import check_writable, make_folder, write_json
     from segopt_bench.latency.benchmark import Request, run_benchmark
     from segopt_bench.latency.contenders import EagerOptions

@@ -56,7 +56,10 @@ def build(
         ),
     ] = None,
     optimization_level: Annotated[
-        int | None, typer.Option(metavar="0..5", help="Higher builds longer.", show_default="TensorRT's own, 3")
+        int | None,
+        typer.Option(
+            metavar="0..5", help="A higher level takes longer to build.", show_default="TensorRT's own, 3"
+        ),
     ] = None,
 ) -> None:
     """Build a TensorRT plan from an .onnx file, on the machine that will run it."""

@@ -33,7 +33,10 @@ def eval(
         ),
     ],
     engine: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Model that `segopt export` made.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Model that `segopt export` or `segopt build` made.", show_default=False
+        ),
     ] = None,
     predictions: Annotated[
         Path | None,

@@ -30,20 +30,28 @@ _SCENE_SEED = 100_000
 def export(
     mode: Annotated[str, typer.Option(help="semantic, instance or panoptic.")],
     network: Annotated[
-        str | None, typer.Option(help="The network; of a panoptic export, one that answers both.")
+        str | None, typer.Option(help="The network; panoptic: one for both things and stuff.")
     ] = None,
     semantic: Annotated[str | None, typer.Option(help="Panoptic: the semantic network.")] = None,
     instance: Annotated[str | None, typer.Option(help="Panoptic: the instance network.")] = None,
     weights: Annotated[
         str | None, typer.Option(help="default, demo, random, or a .pth, .pt, .safetensors or .pkl file.")
     ] = None,
-    semantic_weights: Annotated[str | None, typer.Option(help="Panoptic: of the semantic network.")] = None,
-    instance_weights: Annotated[str | None, typer.Option(help="Panoptic: of the instance network.")] = None,
-    classes: Annotated[
-        Path | None, typer.Option(help="Json file: names, or COCO categories, of a weights file's classes.")
+    semantic_weights: Annotated[
+        str | None, typer.Option(help="Panoptic: weights of the semantic network.")
     ] = None,
-    semantic_classes: Annotated[Path | None, typer.Option(help="Panoptic: of the semantic network.")] = None,
-    instance_classes: Annotated[Path | None, typer.Option(help="Panoptic: of the instance network.")] = None,
+    instance_weights: Annotated[
+        str | None, typer.Option(help="Panoptic: weights of the instance network.")
+    ] = None,
+    classes: Annotated[
+        Path | None, typer.Option(help="JSON file: names, or COCO categories, of a weights file's classes.")
+    ] = None,
+    semantic_classes: Annotated[
+        Path | None, typer.Option(help="Panoptic: classes of the semantic network.")
+    ] = None,
+    instance_classes: Annotated[
+        Path | None, typer.Option(help="Panoptic: classes of the instance network.")
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option(

@@ -53,7 +53,10 @@ def run(
         ),
     ],
     engine: Annotated[
-        Path, typer.Option(metavar="FILE", help="Model that `segopt export` made.", show_default=False)
+        Path,
+        typer.Option(
+            metavar="FILE", help="Model that `segopt export` or `segopt build` made.", show_default=False
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -237,7 +240,7 @@ _STAGES = {"decode": "read, decode, letterbox", "infer": "network", "finish": "m
 
 
 def _say_stages(stats: RunStats) -> None:
-    """A line for each stage, which work at the same time: share of the run, and who the bottleneck."""
+    """A line for each stage, which work at the same time: share of the run, and which is the bottleneck."""
     from segopt.pipeline.clock import slowest
 
     for name, stage in stats.stages.items():

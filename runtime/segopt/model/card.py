@@ -18,6 +18,8 @@ from segopt.model.fields import flag, fraction, one_of, rgb_fractions, text, tex
 
 SCHEMA = 1
 METADATA_KEY = "segopt.card"
+_LONGEST = 1 << 23
+"""Characters of a card: forty thousand classes."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -101,6 +103,8 @@ class Card:
         Raises:
             CardError: the text is no card, or one of a schema that this version does not know.
         """
+        if len(text) > _LONGEST:
+            raise CardError(f"{source}: its segopt card has {len(text)} characters; export the model again")
         try:
             data = json.loads(text)
             schema = data["schema"]

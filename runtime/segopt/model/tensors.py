@@ -26,7 +26,7 @@ class TensorSpec:
 DATA_DEPENDENT = frozenset(
     {"NonZero", "NonMaxSuppression", "RoiAlign", "Loop", "If", "Scan", "Unique", "Compress", "SequenceAt"}
 )
-"""ONNX operators whose shapes or work depend on the picture, or that need a plugin: with one of them there is no
+"""ONNX operators whose shapes or work depend on the image, or that need a plugin: with one of them there is no
 CUDA graph and no TensorRT-RTX engine, so that no graph of segopt's has one."""
 
 MASK_SIDE = 28
