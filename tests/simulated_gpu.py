@@ -218,6 +218,7 @@ class SimulatedTensorRT:
     """
 
     CudaGraphStrategy, ILogger, TensorIOMode = trt.CudaGraphStrategy, trt.ILogger, trt.TensorIOMode
+    nptype = staticmethod(trt.nptype)
 
     def __init__(self, cuda, model, *, version, capturable=True, captures=True, activations=0):
         self.__version__ = version

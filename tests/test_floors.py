@@ -25,7 +25,7 @@ FLOORS = {
         ["model"],
         ["inputs", "letterbox", "masks", "tensorrt"],
         ["decode", "merge", "draw", "coco", "supervision_forms", "backends", "doctor"],
-        ["results", "builder"],
+        ["results", "stages", "builder"],
         ["segmenter", "sinks"],
         ["pipeline"],
         ["cli"],

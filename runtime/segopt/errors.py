@@ -41,3 +41,16 @@ class UsageError(SegoptError):
 
 class SuppressionWarning(UserWarning):
     """The fixed number of suppression steps in the graph did not converge on a frame."""
+
+
+def what_is_wrong(error: Exception) -> str:
+    """What reading JSON that may be damaged stumbled over, in one line for between parentheses."""
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]!r}"
+    return " ".join(str(error).split())[:200]
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's exception says, cut to its first line; where it says nothing, its type's name."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,11 +109,8 @@ class SemanticResult(_Result):
     classes: NDArray[np.uint8]
     """uint8 [H, W]: index of the class."""
     categories: tuple[Category, ...]
-
-    @property
-    def converged(self) -> bool:
-        """True: no suppression takes part in a label map."""
-        return True
+    converged: ClassVar[bool] = True
+    """As that of the other results; a label map needs no suppression."""
 
     @property
     def size(self) -> tuple[int, int]:

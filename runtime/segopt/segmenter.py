@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.backends import Backend, Device, Pending, depth, open_backend, submit
+from segopt.backends import Backend, Device, Pending, open_backend
 from segopt.decode import (
     Detections,
     Outputs,
@@ -33,6 +33,7 @@ from segopt.model.categories import names_by_id
 from segopt.model.reading import read_card
 from segopt.model.tensors import check_tensors
 from segopt.results import InstanceResult, PanopticResult, Result, SemanticResult
+from segopt.stages import Stages
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -102,7 +103,7 @@ class Decoded:
     """See :attr:`segopt.results.InstanceResult.converged`."""
 
 
-class Segmenter:
+class Segmenter(Stages):
     """A loaded model. Call it with frames; it is also a context manager that releases the model.
 
     The three steps of a call, :meth:`prepare`, :meth:`infer` and :meth:`finish`, can be called from three
@@ -158,7 +159,7 @@ class Segmenter:
         while batch := list(itertools.islice(queue, self.batch)):
             prepared = self.prepare(batch)
             results += self.finish(prepared, self.infer(prepared))
-        if not all(getattr(result, "converged", True) for result in results):
+        if not all(result.converged for result in results):
             warnings.warn(
                 "the graph's suppression did not converge on a frame, so some boxes may be wrong; "
                 "export the model with more --suppression-steps and --candidates",
@@ -182,15 +183,11 @@ class Segmenter:
     @property
     def depth(self) -> int:
         """How many inferences the backend can have under way at once; 1 where it cannot work ahead."""
-        return depth(self.backend)
+        return self.backend.depth
 
-    def submit(self, prepared: Prepared) -> Pending:
+    def submit(self, prepared: Prepared) -> Pending[Outputs]:
         """Start the network on prepared frames; ``result()`` of what it returns gives what :meth:`infer` would."""
-        return submit(self.backend, {"image": prepared.image})
-
-    def finish(self, prepared: Prepared, outputs: Outputs) -> list[Result]:
-        """Decode and merge: one result for each prepared frame, at the frame's own resolution."""
-        return [self.assemble(found) for found in self.decode(prepared, outputs)]
+        return self.backend.submit({"image": prepared.image})
 
     def decode(self, prepared: Prepared, outputs: Outputs) -> list[Decoded]:
         """The first half of :meth:`finish`: what this view needs of the outputs, for each prepared frame."""
@@ -250,7 +247,7 @@ class Segmenter:
             detections.masks,
             found.semantic,
             self.card.stuff_classes,
-            score_threshold=self.thresholds.score,
+            score_threshold=0.0,  # Decoding left out those below the threshold.
             overlap_threshold=self.thresholds.overlap,
             stuff_area=self.thresholds.stuff_area,
             paste=self.card.mask_paste,

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-_NO_CLASS = frozenset({"", "background", "void", "unlabeled", "unlabelled", "ignore", "n/a"})
+_VOID = frozenset({"void", "unlabeled", "unlabelled", "ignore", "n/a"})
+_NO_CLASS = _VOID | {"", "background"}
 
 
 def plain_name(name: str) -> str:
     """A class's name as data sets are compared by it: ``Traffic_Light`` is ``traffic light``."""
     return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+
+
+def is_void(name: str) -> bool:
+    """Whether a class's name says that its pixels are not annotated."""
+    return plain_name(name) in _VOID
 
 
 def is_no_class(name: str) -> bool:

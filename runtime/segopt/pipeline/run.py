@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from segopt.frame import Frame
 from segopt.pipeline.channel import Channel
 from segopt.pipeline.clock import StageClock, StageTime
-from segopt.pipeline.stages import OverlappingStages, Stages
 from segopt.sinks.base import Finished, Sink
 from segopt.sources.base import Source, SourceFrame
+from segopt.stages import Stages
 
 if TYPE_CHECKING:
     from segopt.sinks.window import Screen
@@ -165,11 +165,7 @@ class _Run:
         try:
             if work.prepared is None:
                 work.prepared = self.segmenter.prepare([frame.image for frame in work.frames])
-            if self.depth > 1 and isinstance(self.segmenter, OverlappingStages):
-                work.result = self.segmenter.submit(work.prepared).result
-            else:
-                outputs = self.segmenter.infer(work.prepared)
-                work.result = lambda: outputs
+            work.result = self.segmenter.submit(work.prepared).result
         except BaseException as error:
             work.result = _raising(error)
 
@@ -184,7 +180,7 @@ class _Run:
                     for sink in self.sinks:
                         sink.write(item)
                     self.frames += 1
-                    self.unconverged += not getattr(result, "converged", True)
+                    self.unconverged += not result.converged
                     if self.showing:
                         self.to_show.put(item.overlay)
                 self.finishing.add(time.perf_counter() - start, len(work.frames))
@@ -243,7 +239,7 @@ def run_pipeline(
         sinks,
         batch=1 if source.live else batch,
         # A live frame that waits behind another one in the network only grows old there.
-        depth=segmenter.depth if isinstance(segmenter, OverlappingStages) and not source.live else 1,
+        depth=1 if source.live else segmenter.depth,
         showing=screen is not None,
         to_infer=Channel(1 if source.live else _QUEUE, latest_only=source.live),
         to_finish=Channel(_QUEUE),

@@ -13,7 +13,6 @@ import clips
 import segopt
 import tiny
 from segopt import cuda
-from segopt.backends import QueueingBackend
 from segopt.backends.onnxruntime import OnnxRuntimeBackend
 from segopt.builder.build import build
 from segopt.builder.options import BuildOptions
@@ -236,7 +235,7 @@ def test_results_equal_those_of_onnx_runtime(tmp_path, install, runtime, use_gra
 def test_results_that_overlap_equal_those_one_by_one(panoptic_engine, install, runtime, use_graphs):
     install(panoptic_engine, runtime)
     backend = TensorRtBackend(write_plan(panoptic_engine, runtime), use_graphs=use_graphs)
-    assert isinstance(backend, QueueingBackend)
+    assert backend.depth == 2
     images = frames(7)
     expected = [backend.infer({"image": image}) for image in images]
     # Far more than there are lanes: the oldest are waited for, and keep their results.

@@ -159,6 +159,15 @@ def test_segment_ids_may_be_any_that_a_panoptic_png_can_hold():
     assert (drawn(gray(240, 320), panoptic(spread=6_000_001)) == near).all()
 
 
+@pytest.mark.parametrize("unknown", [3, 255, 256, 6_000_001, -1])
+def test_pixels_of_an_id_that_no_segment_has_stay_the_frame(unknown):
+    known = panoptic()
+    segment_map = known.segment_map.copy()
+    segment_map[:20] = unknown
+    picture = drawn(gray(240, 320), PanopticResult(segment_map, known.segments, CATEGORIES))
+    assert (picture == drawn(gray(240, 320), known)).all()
+
+
 def test_hundreds_of_segments_keep_their_colors():
     n = 400
     segment_map = np.arange(1, n + 1, dtype=np.int32).reshape(20, 20).repeat(12, 0).repeat(16, 1)

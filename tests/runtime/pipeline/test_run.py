@@ -2,7 +2,6 @@ import _thread
 import threading
 import time
 from fractions import Fraction
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import pytest
 import clips
 import segopt
 import tiny
+from segopt.backends import Pending
 from segopt.errors import EngineError, SinkError, SourceBrokenError
 from segopt.pipeline.channel import Channel
 from segopt.pipeline.clock import slowest
@@ -17,6 +17,7 @@ from segopt.pipeline.run import run_pipeline
 from segopt.results import SemanticResult
 from segopt.sinks.base import Sink
 from segopt.sources import Source, SourceFrame, open_source
+from segopt.stages import Stages
 
 FRAMES = 12
 
@@ -41,8 +42,10 @@ class Numbered(Source):
             yield SourceFrame(i, np.full((4, 4, 3), i % 256, np.uint8), f"{i}", f"{i}.jpg", Fraction(i, 25))
 
 
-class Steps:
-    """The three steps of a segmenter. It answers with what it saw, and fails where it is told to."""
+class Steps(Stages):
+    """Answers with what it saw, and fails where it is told to."""
+
+    batch = None
 
     def __init__(self, *, batch=1, fails=None, fails_at=5, pause=0.0, converged=True):
         self.batch, self.fails, self.fails_at, self.pause, self.converged = (
@@ -72,22 +75,29 @@ class Steps:
     def finish(self, prepared, outputs):
         assert prepared is outputs
         self._check("finish", prepared)
-        return [SemanticResult(frame[..., 0], tiny.SEMANTIC_CATEGORIES) for frame in outputs]
+        return super().finish(prepared, outputs)
+
+    def decode(self, _prepared, outputs):
+        return [frame[..., 0] for frame in outputs]
+
+    def assemble(self, found):
+        return SemanticResult(found, tiny.SEMANTIC_CATEGORIES)
 
 
 class StepsAhead(Steps):
     """Steps that take the next frames while they work on the ones before; ``most`` is how many were under way."""
 
+    depth = None
+
     def __init__(self, *, depth=2, **options):
         super().__init__(**options)
-        self.depth, self.under_way, self.most, self.submitted = depth, 0, 0, 0
+        self.depth, self.under_way, self.most = depth, 0, 0
 
     def submit(self, prepared):
         self._check("submit", prepared)
-        self.submitted += 1
         self.under_way += 1
         self.most = max(self.most, self.under_way)
-        return SimpleNamespace(result=lambda: self._result(prepared))
+        return Pending(lambda: self._result(prepared))
 
     def _result(self, prepared):
         self.under_way -= 1
@@ -175,9 +185,14 @@ def test_a_frame_that_is_done_does_not_wait_for_the_next_one():
 
 
 def test_a_live_frame_never_waits_in_the_network():
-    steps = StepsAhead(pause=0.01)
+    class SlowToStart(StepsAhead):
+        def submit(self, prepared):
+            time.sleep(0.01)  # The next frame comes.
+            return super().submit(prepared)
+
+    steps = SlowToStart()
     run_pipeline(Numbered(8, live=True, pause=0.002), steps, [Collect()])
-    assert steps.submitted == 0
+    assert steps.most == 1
 
 
 @pytest.mark.parametrize("step", ["prepare", "submit", "infer", "finish"])
