@@ -17,6 +17,7 @@ import segopt
 from segopt_export import exporter
 from segopt_export.networks.table import NETWORKS
 from segopt_export.onnx_file import tracing as onnx_file
+from segopt_export.weights.random import enliven
 
 LRASPP = "lraspp_mobilenet_v3_large"
 RCNN = "maskrcnn_resnet50_fpn"
@@ -64,7 +65,7 @@ def panoptic_file(tmp_path_factory):
 
 
 def exporter_weights(model):
-    lively.enliven(model, size=(128, 160))
+    enliven(model, size=(128, 160))
 
 
 def test_the_report_says_what_was_made(panoptic_file):
