@@ -129,8 +129,8 @@ def run_eager(graph: SegmentationGraph, image: Tensor) -> dict[str, Tensor]:
         return dict(zip(graph.output_names, graph(image), strict=True))
 
 
-SMALL = {name for name in NETWORKS if "mobilenet" in name and "deeplab" not in name}
-"""Networks that are traced in a few seconds."""
+QUICK = {"lraspp_mobilenet_v3_large", "maskrcnn_mobilenet_v3_small_fpn"}
+"""Networks that are traced in a few seconds; those of the others are left to tests that are marked as slow."""
 
 
 def networks(branch: str | None = None):
@@ -143,7 +143,7 @@ def networks(branch: str | None = None):
 
 def parameter(*names: str):
     """The same for these networks, as one graph."""
-    slow = [] if SMALL.issuperset(names) else [pytest.mark.slow]
+    slow = [] if QUICK.issuperset(names) and len(names) == 1 else [pytest.mark.slow]
     return pytest.param("+".join(names), marks=[*slow, group("+".join(names))])
 
 

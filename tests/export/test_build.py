@@ -113,6 +113,7 @@ def test_an_export_goes_on_to_build(export_cli, tmp_path):
     assert "Next: segopt run --engine street.plan SOURCE" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--no-build"], ["--no-build", "--target", "tensorrt"]])
 def test_an_export_can_do_without(export_cli, tmp_path, options):
     status, out, err = export_cli(*options)

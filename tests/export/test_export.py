@@ -68,6 +68,7 @@ def exporter_weights(model):
     enliven(model, size=(128, 160))
 
 
+@pytest.mark.slow
 def test_the_report_says_what_was_made(panoptic_file):
     file, report = panoptic_file
     for words in (
@@ -82,6 +83,7 @@ def test_the_report_says_what_was_made(panoptic_file):
         assert words in report, report
 
 
+@pytest.mark.slow
 def test_the_file_is_whole_and_static(panoptic_file):
     file, _ = panoptic_file
     assert [path.name for path in file.parent.glob("*onnx*")] == ["panoptic.onnx"]
@@ -98,6 +100,7 @@ def test_the_file_is_whole_and_static(panoptic_file):
         assert path.encode() not in data
 
 
+@pytest.mark.slow
 def test_the_card_says_all(panoptic_file):
     file, _ = panoptic_file
     card = segopt.read_card(file)
@@ -110,6 +113,7 @@ def test_the_card_says_all(panoptic_file):
     assert {"segopt", "torch", "torchvision", "onnx"} <= set(card.versions)
 
 
+@pytest.mark.slow
 def test_the_runtime_runs_it_in_every_view(panoptic_file):
     file, _ = panoptic_file
     (picture,) = lively.pictures(1, (200, 300)).numpy()
@@ -125,6 +129,7 @@ def test_the_runtime_runs_it_in_every_view(panoptic_file):
         assert 0 < len(segmenter(picture)) <= 20
 
 
+@pytest.mark.slow
 def test_a_frame_that_fills_the_canvas_gets_torchvisions_answer(panoptic_file):
     file, _ = panoptic_file
     model = NETWORKS[RCNN].build(3)
@@ -140,6 +145,7 @@ def test_a_frame_that_fills_the_canvas_gets_torchvisions_answer(panoptic_file):
     assert result.labels.tolist() == expected.labels[:n].tolist()
 
 
+@pytest.mark.slow
 def test_no_other_option_than_the_mode_is_needed(segopt_cli, monkeypatch):
     """Defaults are complete; on a small canvas, since the default one takes a minute on two cores."""
     monkeypatch.setitem(exporter.DEFAULT_CANVAS, "semantic", (64, 96))
@@ -154,6 +160,7 @@ def test_no_other_option_than_the_mode_is_needed(segopt_cli, monkeypatch):
     assert any(path.suffix in (".jpg", ".png") for path in Path("out").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weights", "branches"),
     [
