@@ -52,6 +52,7 @@ class LivelyNetwork:
         self.names = names
         self.trained = {NETWORKS[n].branch: load_weights(NETWORKS[n], WeightsRequest("random")) for n in names}
         self._graphs: dict[Target, SegmentationGraph] = {}
+        self._halves: dict[Target, Traced] = {}
 
     @property
     def model(self) -> nn.Module:
@@ -78,10 +79,6 @@ class LivelyNetwork:
             assert beyond == {}, "lively weights are of ordinary size"
             self._halves[target] = traced(half, 1, graph.output_names)
         return self._halves[target]
-
-    @cached_property
-    def _halves(self) -> "dict[Target, Traced]":
-        return {}
 
     def write(self, path: Path, precision: str) -> Path:
         """One of the two as a file with its card, for TensorRT or a runtime to load."""
