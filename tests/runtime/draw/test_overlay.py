@@ -236,6 +236,20 @@ def test_plates_keep_off_each_other():
     assert (canvas == RED[::-1]).all(axis=2).sum() >= 0.4 * red
 
 
+@pytest.mark.parametrize(("covered", "placed"), [(0.0, True), (0.26, True), (0.36, False), (0.6, False)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_name_that_would_be_a_third_hidden_is_left_out(covered, placed, axis):
+    canvas = gray(1080, 1920)
+    plates = Plates(canvas, Scale.of(1080, 1920))
+    size = plates.measure("traffic light")
+    assert plates.at("traffic light", 900, 500, RED)
+    place = [900, 500]
+    place[axis] += round((1 - covered) * size[axis])
+    before = canvas.copy()
+    assert plates.at("traffic light", *place, BLUE) is placed
+    assert (canvas != before).any() == placed
+
+
 def test_a_crowd_leaves_most_of_the_picture_visible():
     rng = np.random.default_rng(0)
     boxes = [

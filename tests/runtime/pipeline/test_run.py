@@ -1,6 +1,7 @@
 import _thread
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
@@ -164,6 +165,36 @@ def test_a_network_that_works_ahead_is_kept_busy(depth, batch):
     assert steps.most == depth
     assert steps.under_way == 0
     assert stats.stages["infer"].frame_ms * batch >= 10
+
+
+class OneAtATime(Steps):
+    """A network that is given frames ahead, as a GPU is, and works on one after the other."""
+
+    depth = 2
+
+    def __init__(self, *, pause):
+        super().__init__(pause=pause)
+        self._queue = ThreadPoolExecutor(1)
+
+    def submit(self, prepared):
+        return self._queue.submit(self.infer, prepared)
+
+
+def test_a_network_that_works_ahead_is_not_busy_twice_at_once():
+    """A frame that waits in the network for the one before it is not counted for both."""
+    count, pause = 15, 0.02
+    stats = run_pipeline(Numbered(count), OneAtATime(pause=pause), [Collect()])
+    network = stats.stages["infer"]
+    assert count * pause <= network.busy <= stats.seconds
+    # The median, so that a pause of this machine in the middle of a frame is forgiven.
+    assert 1000 * pause <= 1.005 * network.frame_ms <= 1.5 * 1000 * pause
+
+
+def test_a_network_that_waits_for_frames_is_not_busy():
+    count, pause = 8, 0.05
+    stats = run_pipeline(Numbered(count, pause=pause), OneAtATime(pause=0.001), [Collect()])
+    assert stats.seconds >= count * pause
+    assert 0.001 * count <= stats.stages["infer"].busy <= 0.5 * stats.seconds
 
 
 def test_a_frame_that_is_done_does_not_wait_for_the_next_one():
