@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
-from onnxscript.rewriter.rules.common import slice_split_rule
 from torch import Tensor, nn
 
 from segopt.errors import ExportError, first_line
@@ -38,7 +36,7 @@ def trace(module: nn.Module, image: Tensor, output_names: Sequence[str]) -> onnx
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), torch.no_grad(), _slices_split_at_slices():
+        with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module,
@@ -57,26 +55,6 @@ def trace(module: nn.Module, image: Tensor, output_names: Sequence[str]) -> onnx
     # The exporter writes the source lines of this machine beside every node.
     ClearMetadataAndDocStringPass()(program.model)
     return _proto(program)
-
-
-@contextlib.contextmanager
-def _slices_split_at_slices() -> Iterator[None]:
-    """Let the exporter's optimizer try its rule for a pair of slices where the first is, and nowhere else.
-
-    The graph that comes of it is the same. Asked at any node, the rule first sorts all nodes of the graph by their
-    operators (``SimplePatternMatcher.match`` in onnxscript 0.5 to 0.7) and then finds that this one is no slice:
-    a third of the time that the export of the smallest Mask R-CNN took, and more for graphs of more nodes.
-    """
-    everywhere = slice_split_rule.try_rewrite
-
-    def at_slices(model: Any, graph: Any, node: Any, **options: Any) -> Any:
-        return everywhere(model, graph, node, **options) if node.op_type == "Slice" else None
-
-    slice_split_rule.try_rewrite = at_slices
-    try:
-        yield
-    finally:
-        slice_split_rule.try_rewrite = everywhere
 
 
 def _proto(program: Any) -> onnx.ModelProto:
