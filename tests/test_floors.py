@@ -20,7 +20,7 @@ FLOORS = {
         ["segopt.cli", "segopt.__main__"],
     ],
     "segopt": [
-        ["errors", "version", "native_library", "frame", "segment", "driver"],
+        ["errors", "version", "native_library", "interrupts", "frame", "segment", "driver"],
         ["files", "cuda", "sources"],
         ["model"],
         ["letterbox", "masks", "tensorrt"],

@@ -23,6 +23,14 @@ class Stages(Protocol):
 
 
 @runtime_checkable
+class Abandonable(Protocol):
+    """Stages that can be told that a thread will not come back from them."""
+
+    def abandon(self) -> None:
+        """Leave what is in use as it is, from now on: a thread hangs in it."""
+
+
+@runtime_checkable
 class OverlappingStages(Stages, Protocol):
     """Stages that can be given frames while the network still works on the ones before."""
 
