@@ -18,6 +18,7 @@ FRAGMENTED = {
 }
 """Options of libavformat's MP4 muxer: a fragment is on the disk when one second of video is complete."""
 
+_BLOCK = 1 << 20
 _BOX = 8
 _LARGE_BOX = 16
 
@@ -66,7 +67,7 @@ def whole_fragments(path: Path) -> int:
     """Where the last whole fragment of a fragmented MP4 ends; 0 where there is none. What follows is ignored."""
     end = 0
     with path.open("rb") as file:
-        size = file.seek(0, io.SEEK_END)
+        size = _used(file)
         position, last = 0, b""
         while position + _BOX <= size:
             length, kind = _box(file, position)
@@ -77,6 +78,19 @@ def whole_fragments(path: Path) -> int:
                 end = position
             last = kind
     return end
+
+
+def _used(file: BinaryIO) -> int:
+    """One past the last byte that is not zero. Zeros are room that was kept, or blocks that a power cut lost."""
+    end = file.seek(0, io.SEEK_END)
+    while end:
+        start = max(0, end - _BLOCK)
+        file.seek(start)
+        data = file.read(end - start).rstrip(b"\0")
+        if data:
+            return start + len(data)
+        end = start
+    return 0
 
 
 def _box(file: BinaryIO, position: int) -> tuple[int, bytes]:
