@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -42,7 +41,7 @@ def make_app(verbs: Iterable[str] = VERBS) -> typer.Typer:
     )
     app.callback()(_options)
     for verb in verbs:
-        app.command()(_stoppable(getattr(import_module(f"segopt.cli.{verb}"), verb)))
+        app.command()(getattr(import_module(f"segopt.cli.{verb}"), verb))
     return app
 
 
@@ -71,27 +70,17 @@ def main() -> None:
     sys.exit(status)
 
 
-class _Stopped(BaseException):
-    """An interrupt on its way past typer, which would print an empty line for it."""
-
-
-def _stoppable(verb: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(verb)
-    def run(**options: Any) -> Any:
-        try:
-            return verb(**options)
-        except KeyboardInterrupt as error:
-            raise _Stopped from error
-
-    return run
-
-
 def _run() -> int:
     arguments = sys.argv[1:] or ["--help"]
     try:
-        status = make_app(_needed(arguments))(arguments, prog_name="segopt", standalone_mode=False)
-    except (_Stopped, typer.Abort) as error:
-        return _say_interrupted(error.__cause__ or error)
+        # Not by calling the app, which would turn an interrupt into a mere status.
+        command = typer.main.get_command(make_app(_needed(arguments)))
+        with command.make_context("segopt", list(arguments)) as context:
+            status = command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    except typer.Abort as error:
+        return _say_interrupted(error)
     except UsageError as error:
         return _fail(str(error), 2)
     except SegoptError as error:

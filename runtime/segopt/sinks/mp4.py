@@ -76,6 +76,7 @@ class VideoWriter:
         self._size = (0, 0)
         self._first_time: Fraction | None = None
         self._last_pts = -1
+        self._last_duration = 0
         self._durations: dict[int, int] = {}
         self._written = 0
         self._unwritten = 0
@@ -108,7 +109,7 @@ class VideoWriter:
         try:
             frame = self._video_frame(image)
             frame.pts, frame.time_base = self._place(time), self._tick
-            self._durations[frame.pts] = self._length(duration)
+            self._durations[frame.pts] = self._last_duration = self._length(duration)
             self.frames += 1
             self._mux(self._stream.encode(frame))
         except (FFmpegError, OSError) as error:
@@ -167,7 +168,7 @@ class VideoWriter:
         try:
             if target is self._file:
                 self._file.rewind()
-            remux(fragments, target)
+            remux(fragments, target, self._last_duration)
         except BaseException:
             if target is not self._file:
                 target.discard()

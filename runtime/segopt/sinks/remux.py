@@ -23,7 +23,7 @@ _BOX = 8
 _LARGE_BOX = 16
 
 
-def remux(fragmented: WrittenPart, target: ReservedFile) -> int:
+def remux(fragmented: WrittenPart, target: ReservedFile, last_duration: int | None = None) -> int:
     """Copy every packet into a plain MP4 with its index first.
 
     ``target`` may be the file that is read, rewound: without the fragments' headers each packet moves towards the
@@ -32,6 +32,7 @@ def remux(fragmented: WrittenPart, target: ReservedFile) -> int:
     Args:
         fragmented: whole fragments, from their start.
         target: empty; it is not committed.
+        last_duration: ticks that the last frame is shown. Where B-frames reorder, fragments do not say.
 
     Returns:
         Video packets that were copied.
@@ -54,11 +55,26 @@ def remux(fragmented: WrittenPart, target: ReservedFile) -> int:
         streams: dict[int, Any] = {
             stream.index: copy.add_stream_from_template(stream) for stream in source.streams
         }
+        for stream in streams.values():
+            if stream.type == "video":
+                # What the demuxer estimates; the muxer counts.
+                stream.codec_context.bit_rate = 0
+        waiting: Any = None
         for packet in source.demux():
-            if packet.dts is not None:
-                copied += packet.stream.type == "video"
-                packet.stream = streams[packet.stream.index]
+            if packet.dts is None:
+                continue
+            if packet.stream.type == "video":
+                copied += 1
+                if waiting is not None:
+                    # Only the end of the whole depends on it: the muxer counts from one decoding time to the next.
+                    waiting.duration = waiting.duration if last_duration is None else last_duration
+                    copy.mux(waiting)
+                waiting = packet
+            packet.stream = streams[packet.stream.index]
+            if packet is not waiting:
                 copy.mux(packet)
+        if waiting is not None:
+            copy.mux(waiting)
     _clear_average(target)
     return copied
 

@@ -75,7 +75,7 @@ def test_json_documents_are_completed_entry_by_entry(tmp_path):
 
 
 def assert_a_beginning(numbers):
-    """All frames up to somewhere, but that B-frames, which are stored behind a later frame, may be missing there."""
+    """All frames up to somewhere, but that B-frames, which are stored behind a later one, may be missing there."""
     assert numbers == sorted(set(numbers))
     missing = set(range(numbers[-1])) - set(numbers)
     assert all(number >= numbers[-1] - 3 for number in missing)
