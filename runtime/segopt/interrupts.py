@@ -5,10 +5,12 @@ It is imported before everything else, so that a signal during start-up is one l
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -27,6 +29,9 @@ class Interrupted(KeyboardInterrupt):
 _waiting = False
 """A signal waits for the end of an import."""
 
+_held: list[list[int]] = []
+"""Signals that wait for the end of a :func:`held` block, for each such block in the main thread."""
+
 
 def watch() -> None:
     """Let each signal that is not ignored (as nohup ignores SIGHUP) raise :class:`Interrupted`."""
@@ -43,6 +48,22 @@ def ignore() -> None:
             signal.signal(number, signal.SIG_IGN)
 
 
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Let a signal wait for the end of the block; a second one does not wait. For the main thread."""
+    if threading.current_thread() is not threading.main_thread() or _held:
+        yield
+        return
+    waiting: list[int] = []
+    _held.append(waiting)
+    try:
+        yield
+    finally:
+        _held.clear()
+    if waiting:
+        raise Interrupted(waiting[0])
+
+
 def exit_status(error: BaseException) -> int:
     """The exit status after an interrupt."""
     return error.status if isinstance(error, Interrupted) else 128 + signal.SIGINT
@@ -50,6 +71,9 @@ def exit_status(error: BaseException) -> int:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     global _waiting
+    if _held and not _held[0]:
+        _held[0].append(number)
+        return
     if not _importing(frame):
         _waiting = False
         raise Interrupted(number)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 import typer
 
 from segopt.errors import UsageError
-from segopt.interrupts import exit_status
+from segopt.interrupts import exit_status, held
 
 if TYPE_CHECKING:
     from segopt.pipeline.run import RunStats
@@ -139,15 +139,16 @@ def run(
             open_source(source, stride=stride, max_frames=max_frames, reconnect=_reconnect(reconnect))
         )
         folder = output or Path("runs") / opened.name
-        stack.enter_context(
-            claimed(
-                saves,
-                folder,
-                opened,
-                overwrite=overwrite,
-                on_recovered=lambda file: typer.echo(f"recovered from a run that was killed: {file}"),
+        with held():
+            stack.enter_context(
+                claimed(
+                    saves,
+                    folder,
+                    opened,
+                    overwrite=overwrite,
+                    on_recovered=lambda file: typer.echo(f"recovered from a run that was killed: {file}"),
+                )
             )
-        )
         segmenter = stack.enter_context(
             load(
                 engine,
@@ -161,9 +162,10 @@ def run(
             if origin.is_random:
                 typer.echo(f"note: {segmenter.card.networks[branch]} has RANDOM weights: its answers mean nothing")
         frames_at_once = _batch(batch, segmenter.batch)
-        sinks = make_sinks(saves, folder, opened, segmenter.mode, overwrite=overwrite)
-        for sink in sinks:
-            stack.enter_context(sink)
+        with held():
+            sinks = make_sinks(saves, folder, opened, segmenter.mode, overwrite=overwrite)
+            for sink in sinks:
+                stack.enter_context(sink)
         status = _drive(opened, segmenter, sinks, frames_at_once, screen)
     if status:
         raise typer.Exit(status)

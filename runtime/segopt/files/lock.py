@@ -14,6 +14,7 @@ from pathlib import Path
 from segopt.errors import SinkError
 from segopt.files.atomic import sink_error
 from segopt.files.temporary import try_lock
+from segopt.interrupts import held
 
 LOCK_NAME = ".segopt.lock"
 """Hidden file that a run keeps in its output folder, and takes away at its end."""
@@ -39,9 +40,10 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         # First the name, then the lock: who opens the name in between finds it locked, or finds another file.
-        with contextlib.suppress(OSError):
-            path.unlink()
-        os.close(descriptor)
+        with held():
+            with contextlib.suppress(OSError):
+                path.unlink()
+            os.close(descriptor)
 
 
 def _lock(folder: Path, path: Path) -> int:
