@@ -116,10 +116,10 @@ def test_after_so_many_attempts_it_is_given_up(monkeypatch):
     assert "after 2 frames" in str(caught.value.of(2))
 
 
-def test_strides_go_on_counting(monkeypatch):
+def test_the_first_index_after_a_gap_is_one_stride_on(monkeypatch):
     connections = [Connection([Fraction(0)] * 2), Connection([Fraction(0)] * 2)]
-    source, _, _ = connected(monkeypatch, connections, stride=1, max_frames=3)
-    assert [frame.index for frame in source] == [0, 1, 2]
+    source, _, _ = connected(monkeypatch, connections, stride=3, max_frames=4)
+    assert [frame.index for frame in source] == [0, 1, 4, 5]
 
 
 def test_who_waits_for_a_source_can_be_stopped():
@@ -152,5 +152,6 @@ def test_an_http_stream_that_ends_is_opened_again(tmp_path):
     times = [frame.time for frame in frames]
     assert times == sorted(times)
     assert 0.9 < times[30] - times[29] < 10
-    assert "broke off (the stream ended); trying again in 1 s" in said[0]
+    assert "broke off (" in said[0]
+    assert "trying again in 1 s" in said[0]
     assert "is back" in said[1]
