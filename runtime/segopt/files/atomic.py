@@ -49,7 +49,7 @@ def make_folder(folder: Path) -> None:
 
 def exists_error(path: Path) -> SinkError:
     """The one-line error for a file that is there already and that this run did not make."""
-    return SinkError(f"{path}: exists already; give another place with --output, or --overwrite to replace it")
+    return SinkError(f"{path}: exists already; give another place for it, or --overwrite to replace it")
 
 
 def check_new(path: Path, *, overwrite: bool) -> None:
@@ -118,9 +118,9 @@ def write_bytes(path: Path, data: bytes, *, overwrite: bool = True) -> None:
         temporary.write_bytes(data)
 
 
-def write_json(path: Path, document: Any) -> None:
+def write_json(path: Path, document: Any, *, overwrite: bool = True) -> None:
     """Write a JSON document whole; errors as :func:`write_bytes`."""
-    write_bytes(path, json.dumps(document, ensure_ascii=False).encode())
+    write_bytes(path, json.dumps(document, ensure_ascii=False).encode(), overwrite=overwrite)
 
 
 def write_image(path: Path, image: NDArray[np.uint8], *, overwrite: bool = True) -> None:
