@@ -13,6 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 sys.path.insert(0, str(Path(__file__).parent))
 
 import tiny
+from segopt import interrupts
 from segopt.cli import main
 
 
@@ -51,8 +52,13 @@ def segopt_cli(monkeypatch, capsys):
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["segopt", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
+        handlers = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
+        try:
+            with pytest.raises(SystemExit) as exit_:
+                main()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         printed = capsys.readouterr()
         return exit_.value.code, printed.out, printed.err
 

@@ -20,7 +20,17 @@ FLOORS = {
         ["segopt.cli", "segopt.__main__"],
     ],
     "segopt": [
-        ["errors", "version", "native_library", "pixel_limit", "equality", "frame", "segment", "driver"],
+        [
+            "errors",
+            "version",
+            "native_library",
+            "interrupts",
+            "pixel_limit",
+            "equality",
+            "frame",
+            "segment",
+            "driver",
+        ],
         ["files", "cuda", "sources"],
         ["model"],
         ["inputs", "letterbox", "masks", "tensorrt"],

@@ -116,6 +116,7 @@ class Segmenter(Stages):
         self.mode = mode
         self.thresholds = thresholds
         self._assemble = _ASSEMBLERS[mode]
+        self._abandoned = False
 
     @property
     def batch(self) -> int:
@@ -207,9 +208,14 @@ class Segmenter(Stages):
         """The second half of :meth:`finish`: paste masks and merge."""
         return self._assemble(self, found)
 
+    def abandon(self) -> None:
+        """A thread hangs in :meth:`infer` and does not come back: :meth:`close` will leave the model alone."""
+        self._abandoned = True
+
     def close(self) -> None:
         """Release the model."""
-        self.backend.close()
+        if not self._abandoned:
+            self.backend.close()
 
     def __enter__(self) -> Self:
         return self

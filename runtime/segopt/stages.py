@@ -49,6 +49,9 @@ class Stages(ABC):
     def assemble(self, found: Any, /) -> Result:
         """The second half of :meth:`finish`: paste masks and merge."""
 
+    def abandon(self) -> None:  # noqa: B027
+        """Leave what is in use as it is from now on: a thread hangs in it and will not come back."""
+
     def finish(self, prepared: Any, outputs: Any, /) -> list[Result]:
         """Decode and assemble: one result for each prepared frame, at the frame's own resolution."""
         return [self.assemble(found) for found in self.decode(prepared, outputs)]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segopt.errors import UsageError
+from segopt.interrupts import held
 from segopt.pipeline.run import RunStats, Saved, run_pipeline, saved_by
 from segopt.pipeline.streaming import open_frames
 from segopt.segmenter import Segmenter, load
+from segopt.sinks.claim import claimed
 from segopt.sinks.making import make_sinks, parse_saves
 from segopt.sources.base import Source
 
@@ -25,6 +27,7 @@ def run(
     *,
     save: str | Iterable[str] = ("overlay",),
     output: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     stride: int = 1,
     max_frames: int | None = None,
     batch: int | None = None,
@@ -50,6 +53,7 @@ def run(
         save: some of ``overlay`` (drawn pictures, or an MP4), ``panoptic`` (COCO panoptic PNG + json), ``coco``
             (COCO results json); ``()`` writes nothing.
         output: folder for it; None is ``runs/<name of the source>``.
+        overwrite: earlier outputs in that folder may be replaced; files of the source never are.
         stride: take each ``stride``-th frame, from the first.
         max_frames: stop after so many frames.
         batch: frames per inference; None is the model's own, which is the most.
@@ -64,7 +68,8 @@ def run(
         SourceError: the source cannot be opened or read.
         SourceBrokenError: it broke off; what came before is written.
         CardError, EngineError: the model does not load or run.
-        SinkError: something cannot be written; what came before is kept.
+        SinkError: something cannot be written, and what came before is kept; or, before anything is read, a file
+            would be replaced, or another run has the folder.
         UsageError: options that do not go together.
     """
     if not isinstance(source, (str, os.PathLike, int, Source)):
@@ -75,13 +80,45 @@ def run(
     saves = parse_saves(save if isinstance(save, str) else ",".join(save))
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(open_frames(source, stride=stride, max_frames=max_frames))
+        folder = Path("runs") / opened.name if output is None else Path(output)
+        with held():
+            stack.enter_context(claimed(saves, folder, opened, overwrite=overwrite))
         if not isinstance(segmenter, Segmenter):
             segmenter = stack.enter_context(load(segmenter))
-        at_once = _batch(batch, segmenter.batch)
-        folder = Path("runs") / opened.name if output is None else Path(output)
-        sinks = make_sinks(saves, folder, opened, segmenter.mode)
+        return run_claimed(
+            segmenter,
+            opened,
+            saves,
+            folder,
+            overwrite=overwrite,
+            batch=batch,
+            screen=screen,
+            on_progress=on_progress,
+            on_saved=on_saved,
+        )
+
+
+def run_claimed(
+    segmenter: Segmenter,
+    source: Source,
+    saves: Collection[str],
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    batch: int | None = None,
+    screen: Screen | None = None,
+    on_progress: Callable[[int], None] | None = None,
+    on_saved: Callable[[Saved], None] | None = None,
+) -> RunStats:
+    """:func:`run` with an open source, a loaded model, and a folder that is held (see ``sinks.claim``)."""
+    at_once = _batch(batch, segmenter.batch)
+    with contextlib.ExitStack() as stack:
+        with held():
+            sinks = make_sinks(saves, folder, source, segmenter.mode, overwrite=overwrite)
+            for sink in sinks:
+                stack.enter_context(sink)
         try:
-            return run_pipeline(opened, segmenter, sinks, batch=at_once, screen=screen, on_progress=on_progress)
+            return run_pipeline(source, segmenter, sinks, batch=at_once, screen=screen, on_progress=on_progress)
         finally:
             if on_saved is not None:
                 for saved in saved_by(sinks):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
@@ -56,6 +57,8 @@ class Source(ABC):
     """Frames per second that iteration gives (the source's own rate over the stride); None for pictures."""
     tick: Fraction | None = None
     """Seconds: resolution of ``SourceFrame.time``."""
+    files: Sequence[Path] = ()
+    """The files that it reads, where it reads files."""
 
     def __init__(self) -> None:
         self._busy = threading.Lock()
@@ -79,6 +82,9 @@ class Source(ABC):
             if frame is None:
                 return
             yield frame
+
+    def stop(self) -> None:  # noqa: B027
+        """Tell a read in another thread that waits for a source to come back that no more frames are wanted."""
 
     def close(self) -> None:
         """Let go of files and devices; harmless when repeated.

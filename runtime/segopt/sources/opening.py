@@ -6,6 +6,7 @@ import difflib
 import glob
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import cv2
 from segopt.errors import SourceError, UsageError
 from segopt.sources.base import Source
 from segopt.sources.pictures import PICTURE_SUFFIXES, PictureSource, natural_key
+from segopt.sources.reconnect import Reconnect, ReconnectingSource
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -25,7 +27,12 @@ _DEVICE = re.compile(r"^(?:/dev/video)?(\d{1,3})$")
 
 
 def open_source(
-    spec: str | os.PathLike[str] | int, *, stride: int = 1, max_frames: int | None = None, timeout: float = 10.0
+    spec: str | os.PathLike[str] | int,
+    *,
+    stride: int = 1,
+    max_frames: int | None = None,
+    timeout: float = 10.0,
+    reconnect: Reconnect | None = None,
 ) -> Source:
     """Open a picture, folder, glob, video file, camera, URL or GStreamer pipeline.
 
@@ -35,6 +42,7 @@ def open_source(
         stride: take each ``stride``-th frame, from the first.
         max_frames: stop after so many frames were given.
         timeout: seconds that a network source may take to open, or between packets.
+        reconnect: open a live source again when it breaks off; None takes its end for the end.
 
     Raises:
         SourceError: it does not exist, is empty, or is neither a picture nor a video.
@@ -42,19 +50,32 @@ def open_source(
     """
     check_counts(stride, max_frames)
     spec = str(spec) if isinstance(spec, int) else os.fspath(spec)
-    if " ! " in spec:
+    opened = _open_stream(spec, stride, max_frames, timeout)
+    if opened is None:
+        return _open_path(spec.removeprefix("file://"), stride, max_frames)
+    label, source, reopen = opened
+    if reconnect is None or not source.live:
+        return source
+    return ReconnectingSource(label, source, reopen, reconnect, stride=stride, max_frames=max_frames)
+
+
+def _open_stream(
+    spec: str, stride: int, max_frames: int | None, timeout: float
+) -> tuple[str, Source, Callable[[], Source]] | None:
+    """What messages call it, the source, and how to open it again; None for a path."""
+    if _URL.match(spec) and not spec.lower().startswith("file://") and " ! " not in spec:
+        from segopt.sources.video import VideoSource, without_password
+
+        video = VideoSource(spec, stride=stride, max_frames=max_frames, timeout=timeout)
+        return without_password(spec), video, lambda: VideoSource(spec, stride=stride, timeout=timeout)
+    device = _DEVICE.match(spec)
+    if " ! " in spec or device:
         from segopt.sources.capture import CaptureSource
 
-        return CaptureSource(spec, stride=stride, max_frames=max_frames)
-    if _URL.match(spec) and not spec.lower().startswith("file://"):
-        from segopt.sources.video import VideoSource
-
-        return VideoSource(spec, stride=stride, max_frames=max_frames, timeout=timeout)
-    if device := _DEVICE.match(spec):
-        from segopt.sources.capture import CaptureSource
-
-        return CaptureSource(int(device[1]), stride=stride, max_frames=max_frames)
-    return _open_path(spec.removeprefix("file://"), stride, max_frames)
+        name = int(device[1]) if device else spec
+        capture = CaptureSource(name, stride=stride, max_frames=max_frames)
+        return capture.label, capture, lambda: CaptureSource(name, stride=stride)
+    return None
 
 
 def check_counts(stride: int, max_frames: int | None) -> None:

@@ -322,6 +322,61 @@ def test_ctrl_c_does_not_wait_for_a_source_that_hangs():
     release.set()
 
 
+@pytest.mark.parametrize("interrupts", [1, 2])
+@pytest.mark.parametrize("steps", [Steps, StepsAhead])
+def test_ctrl_c_does_not_wait_for_a_network_that_hangs(steps, interrupts):
+    class Hanging(steps):
+        abandoned = False
+
+        def infer(self, prepared):
+            if prepared[0][0, 0, 0] == 5:
+                release.wait(30)
+            return super().infer(prepared)
+
+        def abandon(self):
+            self.abandoned = True
+
+    release, sink, hanging = threading.Event(), Collect(), Hanging()
+    for i in range(interrupts):
+        threading.Timer(0.3 + 0.1 * i, _thread.interrupt_main).start()
+    start = time.monotonic()
+    stats = run_pipeline(Numbered(), hanging, [sink])
+    assert time.monotonic() - start < 6
+    assert (stats.interrupted, stats.network_hangs, hanging.abandoned) == (True, True, True)
+    assert (sink.items, sink.closed) == ([0, 1, 2, 3, 4], 1)
+    release.set()
+
+
+def test_a_slow_network_is_not_taken_for_one_that_hangs():
+    sink, steps = Collect(), Steps(pause=0.9)
+    threading.Timer(2.2, _thread.interrupt_main).start()
+    stats = run_pipeline(Numbered(), steps, [sink])
+    assert (stats.interrupted, stats.network_hangs) == (True, False)
+    assert len(sink.items) == len(steps.batches) >= 2
+
+
+def test_a_third_ctrl_c_does_not_wait_for_a_sink_that_hangs():
+    class Hanging(Collect):
+        def write(self, item):  # noqa: ARG002
+            release.wait(30)
+
+    release = threading.Event()
+    for i in range(3):
+        threading.Timer(0.3 + 0.2 * i, _thread.interrupt_main).start()
+    with pytest.raises(KeyboardInterrupt):
+        run_pipeline(Numbered(), Steps(), [Hanging()])
+    release.set()
+
+
+@pytest.mark.parametrize("fails_at", [3, 7])
+def test_a_source_that_breaks_off_counts_the_frames_that_were_written(fails_at):
+    error = SourceBrokenError("numbered: breaks off after {frames} frames; those are kept", frames=99)
+    sink = Collect()
+    with pytest.raises(SourceBrokenError, match=f"after {fails_at} frames"):
+        run_pipeline(Numbered(fails_at=fails_at, error=error), Steps(), [sink])
+    assert len(sink.items) == fails_at
+
+
 def test_the_screen_gets_pictures_in_the_calling_thread_and_can_end_the_run():
     class Screen:
         shown = 0
