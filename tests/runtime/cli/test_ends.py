@@ -115,7 +115,10 @@ def test_ctrl_c_during_start_up_is_one_line(tmp_path, verb):
     wait_for_main(process)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stderr) == (130, "segopt: interrupted\n")
+    *steps, last = stderr.splitlines()
+    assert (process.returncode, last) == (130, "segopt: interrupted")
+    # On a fast machine a step may have ended by then.
+    assert [line for line in steps if not line.startswith("done ")] == []
     assert hidden(tmp_path) == []
 
 
