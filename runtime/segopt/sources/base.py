@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Literal
 
 from segopt.frame import Frame
+from segopt.sources.sound import Sound
 
 Kind = Literal["pictures", "video"]
 
@@ -55,8 +56,13 @@ class Source(ABC):
     """Frames per second that iteration gives (the source's own rate over the stride); None for pictures."""
     tick: Fraction | None = None
     """Seconds: resolution of ``SourceFrame.time``."""
+    sound: Sound | None = None
+    """What is heard with the frames; None where there is nothing."""
+    notes: list[str]
+    """Lines for a person, as things are found: what was done to the frames so that they look as they should."""
 
     def __init__(self) -> None:
+        self.notes = []
         self._busy = threading.Lock()
         self._closed = False
 

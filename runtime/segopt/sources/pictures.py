@@ -13,6 +13,7 @@ import numpy as np
 from segopt.errors import SourceBrokenError, SourceError
 from segopt.frame import Frame
 from segopt.sources.base import Source, SourceFrame, frames_to_expect
+from segopt.sources.orientation import avif_orientation
 
 # fmt: off
 PICTURE_SUFFIXES = frozenset({
@@ -22,13 +23,14 @@ PICTURE_SUFFIXES = frozenset({
 # fmt: on
 
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+_AVIF_START = b"ftyp"
 _PNG_START, _PNG_END = b"\x89PNG\r\n", b"IEND"
 
 
 def read_picture(path: Path) -> Frame:
     """Read a picture as BGR uint8 [H, W, 3].
 
-    Gray becomes three equal channels, alpha is dropped, 16 bits are scaled to 8, EXIF orientation is applied.
+    Gray becomes three equal channels, alpha is dropped, 16 bits are scaled to 8, the stored orientation is applied.
 
     Raises:
         SourceError: the file is missing, empty, cut short, or no picture that OpenCV knows.
@@ -41,13 +43,15 @@ def read_picture(path: Path) -> Frame:
         raise SourceError(f"{path}: the file is empty; copy it again")
     if _cut_short(data):
         raise SourceError(f"{path}: the picture is cut short; copy it again")
+    is_avif = data[4:8] == _AVIF_START
+    flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if is_avif else 0)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         image = None
     if image is None:
         raise SourceError(f"{path}: is not a picture that OpenCV can read; convert it to PNG or JPEG")
-    return cast(Frame, image)
+    return avif_orientation(data).apply(cast(Frame, image)) if is_avif else cast(Frame, image)
 
 
 def _cut_short(data: bytes) -> bool:
