@@ -67,6 +67,9 @@ def run(
             "coco (COCO results json), or none.",
         ),
     ] = "overlay",
+    audio: Annotated[
+        bool, typer.Option("--audio/--no-audio", help="Keep the source's sound in the overlay video.")
+    ] = True,
     show: Annotated[bool, typer.Option("--show", help="Show results in a window; q or Esc ends.")] = False,
     max_frames: Annotated[
         int | None, typer.Option(metavar="N", help="Stop after N frames.", show_default=False)
@@ -135,6 +138,8 @@ def run(
         for branch, origin in segmenter.card.weights.items():
             if origin.is_random:
                 typer.echo(f"note: {segmenter.card.networks[branch]} has RANDOM weights: its answers mean nothing")
+        if not audio:
+            opened.sound = None
         frames_at_once = _batch(batch, segmenter.batch)
         folder = output or Path("runs") / opened.name
         sinks = make_sinks(saves, folder, opened, segmenter.mode)
@@ -158,13 +163,16 @@ def _drive(source: Source, segmenter: Any, sinks: Sequence[Sink], batch: int, sc
     """Run the pipeline, say what came of it, and give the exit status."""
     from segopt.pipeline.run import run_pipeline
 
+    said = _say_notes(source.notes)
     with _sigterm_as_interrupt() as terminated:
         try:
             with _progress(source) as on_progress:
                 stats = run_pipeline(source, segmenter, sinks, batch=batch, screen=screen, on_progress=on_progress)
         except BaseException:
+            _say_notes(source.notes[said:])
             _say_what_is_kept(sinks)
             raise
+    _say_notes([*source.notes[said:], *(note for sink in sinks for note in sink.notes)])
     _say_stats(stats)
     _say_what_is_kept(sinks)
     if terminated:
@@ -248,6 +256,13 @@ def _say_stages(stats: RunStats) -> None:
 
 def _frames(count: int) -> str:
     return f"{count} frame" if count == 1 else f"{count} frames"
+
+
+def _say_notes(notes: Sequence[str]) -> int:
+    """Say each, and give their number."""
+    for note in notes:
+        typer.echo(f"note: {note}")
+    return len(notes)
 
 
 def _say_what_is_kept(sinks: Sequence[Sink]) -> None:

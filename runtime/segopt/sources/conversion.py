@@ -39,6 +39,7 @@ class Converter:
         self._aspect = pixel_aspect if pixel_aspect and _is_sane(pixel_aspect) else Fraction(1)
         self._note = note
         self._said: set[str] = set()
+        self._size: tuple[int, int] | None = None
         # One for all frames: its table for HDR takes seconds to make.
         self._scaler = VideoReformatter()
         self._deinterlacer: _Deinterlacer | None = None
@@ -72,8 +73,19 @@ class Converter:
             self._say_once(frame.color_trc)
             # Colorimetric: white of 203 cd/m2 is white, what is brighter is clipped, as an SDR camera does.
             options |= {"dst_color_trc": ColorTrc.IEC61966_2_1, "dst_color_primaries": ColorPrimaries.BT709}
-        image = self._scaler.reformat(frame, width, height, "bgr24", **options).to_ndarray()
-        return orientation_of(frame).apply(cast(Frame, image))
+        image = self._scaler.reformat(frame, width=width, height=height, format="bgr24", **options).to_ndarray()
+        picture = orientation_of(frame).apply(cast(Frame, image))
+        self._watch_size(picture)
+        return picture
+
+    def _watch_size(self, picture: Frame) -> None:
+        height, width = picture.shape[:2]
+        if self._size is None:
+            self._size = (width, height)
+        elif self._size != (width, height) and "size" not in self._said:
+            self._said.add("size")
+            first = f"{self._size[0]}x{self._size[1]}"
+            self._note(f"frames change from {first} to {width}x{height}; a video made of them stays {first}")
 
     def _say_once(self, transfer: int) -> None:
         kind = f"HDR ({_HDR[transfer]})" if transfer in _HDR else "wide-gamut (BT.2020)"

@@ -5,7 +5,6 @@ import cv2
 import numpy as np
 import pytest
 
-import clips
 from segopt.sources import open_source
 from segopt.sources.orientation import Orientation, avif_orientation
 from segopt.sources.pictures import read_picture
