@@ -34,6 +34,7 @@ class AudioTrack:
         self._stream: Any = None
         self._last: int | None = None
         self._resampler: Any = None
+        self._next = Fraction(0)
         context = sound.stream.codec_context
         name = context.codec.canonical_name
         if name in _COPIED and _can_be_copied(sound.stream):
@@ -90,10 +91,9 @@ class AudioTrack:
 
     def _encode(self, packet: Any, origin: Fraction) -> None:
         for frame in _decoded(packet):
-            if frame.pts is None:
-                continue
             # On the track's own clock, in samples, from the video's beginning.
-            start = frame.pts * frame.time_base - origin
+            start = self._next if frame.pts is None else frame.pts * frame.time_base - origin
+            self._next = start + Fraction(frame.samples, frame.sample_rate)
             frame.time_base = Fraction(1, frame.sample_rate)
             frame.pts = round(start * frame.sample_rate)
             if frame.pts + frame.samples > 0:

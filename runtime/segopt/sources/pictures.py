@@ -22,19 +22,59 @@ PICTURE_SUFFIXES = frozenset({
 })
 # fmt: on
 
+_SUFFIXES_OF_SEVERAL = frozenset({".png", ".tif", ".tiff", ".webp", ".avif"})
+_PAGES_AT_ONCE = 64
+"""Pictures of one file that are decoded together. Each time, an animation is decoded from its start."""
+
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _AVIF_START = b"ftyp"
 _PNG_START, _PNG_END = b"\x89PNG\r\n", b"IEND"
 
 
 def read_picture(path: Path) -> Frame:
-    """Read a picture as BGR uint8 [H, W, 3].
+    """Read a picture as BGR uint8 [H, W, 3]; of several in a file, the first.
 
-    Gray becomes three equal channels, alpha is dropped, 16 bits are scaled to 8, the stored orientation is applied.
+    Gray becomes three equal channels, alpha is dropped, 16 bits are scaled to 8; the picture is turned upright.
 
     Raises:
         SourceError: the file is missing, empty, cut short, or no picture that OpenCV knows.
     """
+    data = _read_whole(path)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), _flags(data))
+    except cv2.error:
+        image = None
+    if image is None:
+        raise SourceError(f"{path}: is not a picture that OpenCV can read; convert it to PNG or JPEG")
+    return _upright(cast(Frame, image), data)
+
+
+def read_pages(path: Path, start: int, count: int) -> list[Frame]:
+    """Read ``count`` pictures of a file that holds several, from number ``start`` on; form and errors as one's."""
+    data = _read_whole(path)
+    # OpenCV 5.0 gives the first frames of a WebP or PNG animation whatever the start.
+    before = 0 if data.startswith(_TIFF_STARTS) else start
+    try:
+        done, images = cv2.imreadmulti(str(path), start - before, before + count, flags=_flags(data))
+    except cv2.error:
+        done, images = False, ()
+    if not done or len(images) != before + count:
+        raise SourceError(f"{path}: its pictures {start + 1} to {start + count} cannot be read; copy it again")
+    return [_upright(cast(Frame, image), data) for image in images[before:]]
+
+
+def count_pages(path: Path) -> int:
+    """How many pictures a file holds: frames of an animation, pages of a TIFF. One that cannot be read has one."""
+    if path.suffix.lower() not in _SUFFIXES_OF_SEVERAL:
+        return 1
+    try:
+        return max(1, int(cv2.imcount(str(path))))
+    except cv2.error:
+        return 1
+
+
+def _read_whole(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -43,15 +83,20 @@ def read_picture(path: Path) -> Frame:
         raise SourceError(f"{path}: the file is empty; copy it again")
     if _cut_short(data):
         raise SourceError(f"{path}: the picture is cut short; copy it again")
-    is_avif = data[4:8] == _AVIF_START
-    flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if is_avif else 0)
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise SourceError(f"{path}: is not a picture that OpenCV can read; convert it to PNG or JPEG")
-    return avif_orientation(data).apply(cast(Frame, image)) if is_avif else cast(Frame, image)
+    return data
+
+
+def _is_avif(data: bytes) -> bool:
+    return data[4:8] == _AVIF_START
+
+
+def _flags(data: bytes) -> int:
+    # OpenCV turns all but AVIF; should a later one do so, it must not be done twice.
+    return cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if _is_avif(data) else 0)
+
+
+def _upright(image: Frame, data: bytes) -> Frame:
+    return avif_orientation(data).apply(image) if _is_avif(data) else image
 
 
 def _cut_short(data: bytes) -> bool:
@@ -89,7 +134,10 @@ def unique_stems(paths: Sequence[Path]) -> list[str]:
 
 
 class PictureSource(Source):
-    """Pictures in a given order. One that cannot be read is skipped and reported at the end."""
+    """Pictures in a given order. One that cannot be read is skipped and reported at the end.
+
+    A file that holds several (an animation, a TIFF of several pages) gives them all.
+    """
 
     kind = "pictures"
 
@@ -103,18 +151,36 @@ class PictureSource(Source):
         """
         super().__init__()
         self.name = name
-        self.paths = tuple(paths)
+        counts = [count_pages(path) for path in paths]
+        self.paths = tuple(path for path, count in zip(paths, counts, strict=True) for _ in range(count))
+        """The file of each picture; one that holds several comes as often."""
         self.stems = tuple(unique_stems(self.paths))
         self.frame_count = frames_to_expect(len(self.paths), stride, max_frames)
+        self._pages = tuple((page, count) for count in counts for page in range(count))
         self._stride = stride
+        self._decoded: tuple[Path, int, list[Frame]] | None = None
         self._only = read_picture(self.paths[0]) if len(self.paths) == 1 else None
+        if len(paths) == 1 and len(self.paths) > 1:
+            self._read(0)
+
+    def _read(self, index: int) -> Frame:
+        if self._only is not None:
+            return self._only
+        path, (page, count) = self.paths[index], self._pages[index]
+        if count == 1:
+            return read_picture(path)
+        start = page - page % _PAGES_AT_ONCE
+        if self._decoded is None or self._decoded[:2] != (path, start):
+            self._decoded = None
+            self._decoded = (path, start, read_pages(path, start, min(_PAGES_AT_ONCE, count - start)))
+        return self._decoded[2][page - start]
 
     def _frames(self) -> Iterator[SourceFrame]:
         unread: list[SourceError] = []
         for index in range(0, len(self.paths), self._stride)[: self.frame_count]:
             path = self.paths[index]
             try:
-                image = self._only if self._only is not None else read_picture(path)
+                image = self._read(index)
             except SourceError as error:
                 unread.append(error)
                 continue

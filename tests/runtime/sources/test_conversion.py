@@ -14,9 +14,7 @@ def read(spec, **options):
         return list(source), source.notes
 
 
-def film(
-    path, images, *, codec="libx264", aspect=None, pixels="yuv420p", options=None, tags=(), rate=25, field=None
-):
+def film(path, images, *, codec="libx264", aspect=None, pixels="yuv420p", options=None, tags=(), rate=25):
     """Lossless frames with the tags that are given: colorspace, color_primaries, color_trc, color_range."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, options=options or {"qp": "0"})
@@ -139,7 +137,7 @@ def test_a_stride_is_counted_in_deinterlaced_frames(tmp_path):
 
 
 def sizes_that_change(path):
-    with open(path, "wb") as file:
+    with path.open("wb") as file:
         for size in ((48, 64), (96, 96)):
             part = path.with_name("part.h264")
             with av.open(str(part), "w") as container:
