@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from segopt.errors import SourceBrokenError, SourceError
 from segopt.frame import Frame
 from segopt.sources.base import Source, SourceFrame, frames_to_expect
+from segopt.sources.damage import TIFF_STARTS, DamagedPictureError, intact
 from segopt.sources.orientation import avif_orientation
 
 # fmt: off
@@ -26,10 +28,11 @@ _SUFFIXES_OF_SEVERAL = frozenset({".png", ".tif", ".tiff", ".webp", ".avif"})
 _PAGES_AT_ONCE = 64
 """Pictures of one file that are decoded together. Each time, an animation is decoded from its start."""
 
-_JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# What OpenCV's decoders have to say is said in this program's own words.
+if "OPENCV_LOG_LEVEL" not in os.environ:
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
 _AVIF_START = b"ftyp"
-_PNG_START, _PNG_END = b"\x89PNG\r\n", b"IEND"
 
 
 def read_picture(path: Path) -> Frame:
@@ -38,7 +41,7 @@ def read_picture(path: Path) -> Frame:
     Gray becomes three equal channels, alpha is dropped, 16 bits are scaled to 8; the picture is turned upright.
 
     Raises:
-        SourceError: the file is missing, empty, cut short, or no picture that OpenCV knows.
+        SourceError: the file is missing, empty, damaged, or no picture that OpenCV knows.
     """
     data = _read_whole(path)
     try:
@@ -54,7 +57,7 @@ def read_pages(path: Path, start: int, count: int) -> list[Frame]:
     """Read ``count`` pictures of a file that holds several, from number ``start`` on; form and errors as one's."""
     data = _read_whole(path)
     # OpenCV 5.0 gives the first frames of a WebP or PNG animation whatever the start.
-    before = 0 if data.startswith(_TIFF_STARTS) else start
+    before = 0 if data.startswith(TIFF_STARTS) else start
     try:
         done, images = cv2.imreadmulti(str(path), start - before, before + count, flags=_flags(data))
     except cv2.error:
@@ -81,9 +84,10 @@ def _read_whole(path: Path) -> bytes:
         raise SourceError(f"{path}: cannot be read ({error.strerror}); check the name and your rights") from None
     if not data:
         raise SourceError(f"{path}: the file is empty; copy it again")
-    if _cut_short(data):
-        raise SourceError(f"{path}: the picture is cut short; copy it again")
-    return data
+    try:
+        return intact(data)
+    except DamagedPictureError as error:
+        raise SourceError(f"{path}: the picture is damaged ({error}); copy it again") from None
 
 
 def _is_avif(data: bytes) -> bool:
@@ -97,13 +101,6 @@ def _flags(data: bytes) -> int:
 
 def _upright(image: Frame, data: bytes) -> Frame:
     return avif_orientation(data).apply(image) if _is_avif(data) else image
-
-
-def _cut_short(data: bytes) -> bool:
-    # OpenCV decodes such files without an error and fills what is missing with gray (JPEG) or black (PNG).
-    if data.startswith(_JPEG_START):
-        return data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN)
-    return data.startswith(_PNG_START) and _PNG_END not in data
 
 
 def natural_key(path: Path) -> list[tuple[int, int, str]]:

@@ -187,3 +187,97 @@ def test_of_several_video_streams_the_default_or_the_largest_is_taken_and_said(t
     assert len(notes) == 1
     assert "has 2 video streams" in notes[0]
     assert said in notes[0]
+
+
+COLORS = [(40, 40, 220), (40, 200, 40), (220, 60, 40), (128, 128, 128), (120, 160, 200)]
+"""BGR."""
+BT709, UNTAGGED, BT601, BT2020 = 1, 2, 6, 9
+MATRICES = {BT709: "ITU709", BT601: "ITU601"}
+
+
+def stripes(height, width):
+    return np.concatenate([np.full((height, width // len(COLORS), 3), color, np.uint8) for color in COLORS], 1)
+
+
+def middles(image):
+    step = image.shape[1] / len(COLORS)
+    return [image[image.shape[0] // 2, round((i + 0.5) * step)].astype(int) for i in range(len(COLORS))]
+
+
+@pytest.mark.parametrize(
+    ("size", "tag", "matrix"),
+    [
+        ((720, 1280), UNTAGGED, BT709),
+        ((1080, 1920), UNTAGGED, BT709),
+        ((576, 720), UNTAGGED, BT601),
+        ((480, 640), UNTAGGED, BT601),
+        ((720, 1280), BT601, BT601),
+        ((480, 640), BT709, BT709),
+    ],
+)
+def test_colors_are_read_by_their_tag_and_without_one_as_players_do(tmp_path, size, tag, matrix):
+    picture = av.VideoFrame.from_ndarray(stripes(*size), format="bgr24")
+    coded = picture.reformat(format="yuv420p", dst_colorspace=MATRICES[matrix], dst_color_range="MPEG")
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"qp": "0", "preset": "ultrafast"})
+        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+        stream.codec_context.colorspace = coded.colorspace = tag
+        coded.pts, coded.time_base = 0, Fraction(1, 25)
+        container.mux([*stream.encode(coded), *stream.encode(None)])
+    frames, notes = read(path)
+    assert notes == []
+    assert np.abs(np.subtract(middles(frames[0].image), COLORS)).max() <= 6
+
+
+TO_BT2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
+"""Linear BT.709 RGB to BT.2020 (ITU-R BT.2087)."""
+PQ, HLG = 16, 18
+
+
+def as_hdr(image, transfer):
+    """What a BT.2100 camera makes of an sRGB scene whose white has 203 cd/m2 (ITU-R BT.2408); a 10-bit frame."""
+    rgb = image[..., ::-1] / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ TO_BT2020.T
+    if transfer == PQ:
+        y = (linear * 203 / 10000) ** 0.1593017578125
+        coded = ((0.8359375 + 18.8515625 * y) / (1 + 18.6875 * y)) ** 78.84375
+    else:
+        shown = linear * 203 / 1000
+        scene = shown * (shown @ [0.2627, 0.6780, 0.0593])[..., None] ** (1 / 1.2 - 1)
+        upper = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
+        coded = np.where(scene <= 1 / 12, np.sqrt(3 * scene), upper)
+    luma = coded @ [0.2627, 0.6780, 0.0593]
+    blue, red = (coded[..., 2] - luma) / 1.8814, (coded[..., 0] - luma) / 1.4746
+    planes = [64 + 876 * luma, (512 + 896 * blue)[::2, ::2], (512 + 896 * red)[::2, ::2]]
+    return av.VideoFrame.from_ndarray(
+        np.concatenate([np.round(plane).astype("<u2").ravel() for plane in planes]).reshape(-1, image.shape[1]),
+        format="yuv420p10le",
+    )
+
+
+@pytest.mark.parametrize("transfer", [PQ, pytest.param(HLG, marks=pytest.mark.slow)], ids=["PQ", "HLG"])
+def test_hdr_is_converted_to_sdr_and_said_once(tmp_path, transfer):
+    tags = {"colorspace": BT2020, "color_primaries": BT2020, "color_trc": transfer, "color_range": 1}
+    scene = stripes(64, 320)
+    frames_in = [as_hdr(scene, transfer) for _ in range(3)]
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 64, 320, "yuv420p10le"
+        for name, value in tags.items():
+            setattr(stream.codec_context, name, value)
+        for i, frame in enumerate(frames_in):
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            for name, value in tags.items():
+                setattr(frame, name, value)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    frames, notes = read(path)
+    assert len(frames) == 3
+    # libswscale's table is coarse: the greens lose up to 22 of 255, where reading it as SDR loses 100.
+    difference = np.abs(np.subtract(middles(frames[2].image), COLORS))
+    assert difference.max() <= 24
+    assert difference.mean() <= 8
+    assert len(notes) == 1
+    assert f"HDR ({ {PQ: 'PQ', HLG: 'HLG'}[transfer]})" in notes[0]
