@@ -1,8 +1,8 @@
 """Pictures that are damaged: decoders give an image for most of them, with gray or colored noise in it.
 
-They are found as far as their format lets anybody see. PNG and deflated TIFF have checksums, and JPEG's codes
-contradict themselves. The plain pixels of BMP and TIFF, and the data of WebP, JPEG 2000 and AVIF, carry nothing that a
-change would contradict, so that of these only what is missing is found.
+They are found as far as their format lets anybody see. PNG and deflated TIFF have checksums. JPEG's codes
+contradict themselves, which its decoder notices (:mod:`segopt.sources.decoder_lines`). Plain pixels of BMP and TIFF, and the
+data of WebP, JPEG 2000 and AVIF, carry nothing that a change would contradict: what is missing is found, no more.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ _JPEG_SCAN_END = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)
 _SOS, _EOI = 0xDA, 0xD9
 _BETWEEN_SCANS = frozenset({0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)})
 """Markers that may follow a scan: Huffman tables, a scan, quantization, lines, restart interval, comment, APPn."""
-_SIZES_BY_HUFFMAN = frozenset({0xC0, 0xC1, 0xC2})
-"""Start of a baseline, extended or progressive Huffman-coded frame, which FFmpeg reads."""
-
 _TIFF_WIDTHS = {1: 1, 3: 2, 4: 4}
 _LZW, _DEFLATE = 5, frozenset({8, 32946})
 _TIFF_PLAIN_TAGS = frozenset({256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 320})
@@ -57,7 +54,7 @@ def intact(data: bytes) -> bytes:
 
 def _intact_jpeg(data: bytes) -> bytes:
     """Walk the segments. A phone's motion photo has a video behind the end, and a preview in a segment."""
-    at, huffman, scans = 2, False, 0
+    at, scans = 2, 0
     while True:
         marker = _JPEG_SCAN_END.match(data, at)
         if marker is None:
@@ -74,7 +71,6 @@ def _intact_jpeg(data: bytes) -> bytes:
             at += int.from_bytes(data[at : at + 2], "big")
         if at > len(data):
             raise DamagedPictureError("it is cut short")
-        huffman = huffman or kind in _SIZES_BY_HUFFMAN
         if kind == _SOS:
             scans += 1
             found = _JPEG_SCAN_END.search(data, at)
@@ -85,8 +81,6 @@ def _intact_jpeg(data: bytes) -> bytes:
         raise DamagedPictureError("it is cut short")
     if not data.endswith(_JPEG_END):
         data = data.rstrip(b"\xff") + _JPEG_END
-    if huffman and not _decodes("mjpeg", data):
-        raise DamagedPictureError("its data does not decode")
     return data
 
 
@@ -113,15 +107,17 @@ def _check_tiff(data: bytes) -> None:
         tags = _tiff_tags(data)
     except (struct.error, IndexError):
         raise DamagedPictureError("its table is cut short") from None
-    for offsets, sizes in ((273, 279), (324, 325)):
-        for offset, size in zip(tags.get(offsets, ()), tags.get(sizes, ()), strict=False):
-            if offset + size > len(data):
-                raise DamagedPictureError("it is cut short")
+    strips = [
+        (offset, offset + size)
+        for offsets, sizes in ((273, 279), (324, 325))
+        for offset, size in zip(tags.get(offsets, ()), tags.get(sizes, ()), strict=False)
+    ]
+    if any(end > len(data) for _, end in strips):
+        raise DamagedPictureError("it is cut short")
     compression = tags.get(259, (1,))[0]
     if compression in _DEFLATE:
-        for offset, size in zip(tags.get(273, ()), tags.get(279, ()), strict=False):
-            if not _inflates(data[offset : offset + size]):
-                raise DamagedPictureError("its data does not decode")
+        if not all(_inflates(data[start:end]) for start, end in strips):
+            raise DamagedPictureError("its data does not decode")
     elif compression == _LZW and tags.keys() <= _TIFF_PLAIN_TAGS and tags.get(284, (1,))[0] == 1:
         rgb_or_gray = set(tags.get(258, ())) == {8} and tags.get(262, (9,))[0] in (0, 1, 2)
         if rgb_or_gray and not _decodes("tiff", data):
@@ -161,16 +157,20 @@ def _bmp_size(data: bytes) -> int:
     """Bytes that a BMP without compression needs; 0 where it is compressed or of an old form."""
     if len(data) < 34 or int.from_bytes(data[14:18], "little") < 40:
         return 0
+    start: int
+    width: int
+    height: int
+    bits: int
     start, _, width, height, _, bits, compression = struct.unpack_from("<IIiiHHI", data, 10)
     if compression not in (0, 3):
         return 0
-    return int(start) + (abs(width) * bits + 31) // 32 * 4 * abs(height)
+    return start + (abs(width) * bits + 31) // 32 * 4 * abs(height)
 
 
 def _decodes(decoder: str, data: bytes) -> bool:
     """FFmpeg decodes it without an error. What FFmpeg does not know is not taken for damage.
 
-    Its decoder tells of errors by a status; libjpeg and libtiff, which OpenCV uses, print a line and go on.
+    Its decoder tells of errors by a status; libtiff, which OpenCV uses, tells only OpenCV's log, and goes on.
     """
     import av
     from av.error import InvalidDataError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +15,7 @@ from segopt.errors import SourceBrokenError, SourceError
 from segopt.frame import Frame
 from segopt.sources.base import Source, SourceFrame, frames_to_expect
 from segopt.sources.damage import TIFF_STARTS, DamagedPictureError, intact
+from segopt.sources.decoder_lines import decode_listening
 from segopt.sources.orientation import avif_orientation
 
 # fmt: off
@@ -33,24 +34,44 @@ if "OPENCV_LOG_LEVEL" not in os.environ:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 _AVIF_START = b"ftyp"
+_NEARLY_BLACK = 15
+"""Brightest value, of 255, that 12 bits give in a picture of 16."""
 
 
-def read_picture(path: Path) -> Frame:
+def read_picture(path: Path, note: Callable[[str], None] | None = None) -> Frame:
     """Read a picture as BGR uint8 [H, W, 3]; of several in a file, the first.
 
     Gray becomes three equal channels, alpha is dropped, 16 bits are scaled to 8; the picture is turned upright.
+    Of 16 bits that hold 12 or fewer, as cameras write, those are scaled, and ``note`` gets a line that says so.
 
     Raises:
         SourceError: the file is missing, empty, damaged, or no picture that OpenCV knows.
     """
     data = _read_whole(path)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), _flags(data))
+        image, damage = decode_listening(lambda: cv2.imdecode(np.frombuffer(data, np.uint8), _flags(data)))
     except cv2.error:
-        image = None
+        image = damage = None
+    if damage is not None:
+        raise SourceError(f"{path}: the picture is damaged ({damage}); copy it again")
     if image is None:
         raise SourceError(f"{path}: is not a picture that OpenCV can read; convert it to PNG or JPEG")
+    if image.max(initial=0) <= _NEARLY_BLACK:
+        image, bits = _scaled_from(data, cast(Frame, image))
+        if bits and note is not None:
+            note(f"{path}: uses {bits} of its 16 bits; those are scaled to 8")
     return _upright(cast(Frame, image), data)
+
+
+def _scaled_from(data: bytes, image: Frame) -> tuple[Frame, int]:
+    """A picture that came out nearly black, scaled by the bits that its 16 hold; 0 where it is so dark."""
+    deep = cv2.imdecode(np.frombuffer(data, np.uint8), _flags(data) | cv2.IMREAD_ANYDEPTH)
+    if deep is None or deep.dtype != np.uint16 or not deep.any():
+        return image, 0
+    bits = next(bits for bits in (8, 10, 12, 16) if deep.max() < 1 << bits)
+    if bits == 16:
+        return image, 0
+    return (deep.astype(np.uint16) >> (bits - 8)).astype(np.uint8), bits
 
 
 def read_pages(path: Path, start: int, count: int) -> list[Frame]:
@@ -59,7 +80,9 @@ def read_pages(path: Path, start: int, count: int) -> list[Frame]:
     # OpenCV 5.0 gives the first frames of a WebP or PNG animation whatever the start.
     before = 0 if data.startswith(TIFF_STARTS) else start
     try:
-        done, images = cv2.imreadmulti(str(path), start - before, before + count, flags=_flags(data))
+        (done, images), _ = decode_listening(
+            lambda: cv2.imreadmulti(str(path), start - before, before + count, flags=_flags(data))
+        )
     except cv2.error:
         done, images = False, ()
     if not done or len(images) != before + count:
@@ -72,7 +95,8 @@ def count_pages(path: Path) -> int:
     if path.suffix.lower() not in _SUFFIXES_OF_SEVERAL:
         return 1
     try:
-        return max(1, int(cv2.imcount(str(path))))
+        count, _ = decode_listening(lambda: cv2.imcount(str(path)))
+        return max(1, int(count))
     except cv2.error:
         return 1
 
@@ -156,16 +180,20 @@ class PictureSource(Source):
         self._pages = tuple((page, count) for count in counts for page in range(count))
         self._stride = stride
         self._decoded: tuple[Path, int, list[Frame]] | None = None
-        self._only = read_picture(self.paths[0]) if len(self.paths) == 1 else None
+        self._only = read_picture(self.paths[0], self._note) if len(self.paths) == 1 else None
         if len(paths) == 1 and len(self.paths) > 1:
             self._read(0)
+
+    def _note(self, text: str) -> None:
+        if not self.notes:
+            self.notes.append(f"{text}; so with others like it" if len(self.paths) > 1 else text)
 
     def _read(self, index: int) -> Frame:
         if self._only is not None:
             return self._only
         path, (page, count) = self.paths[index], self._pages[index]
         if count == 1:
-            return read_picture(path)
+            return read_picture(path, self._note)
         start = page - page % _PAGES_AT_ONCE
         if self._decoded is None or self._decoded[:2] != (path, start):
             self._decoded = None

@@ -280,4 +280,4 @@ def test_hdr_is_converted_to_sdr_and_said_once(tmp_path, transfer):
     assert difference.max() <= 24
     assert difference.mean() <= 8
     assert len(notes) == 1
-    assert f"HDR ({ {PQ: 'PQ', HLG: 'HLG'}[transfer]})" in notes[0]
+    assert f"HDR ({ {PQ: 'PQ', HLG: 'HLG'}[transfer] })" in notes[0]
