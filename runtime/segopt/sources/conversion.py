@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any, cast
 
 import av
@@ -11,7 +12,7 @@ from av.error import FFmpegError
 from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
 
 from segopt.frame import Frame
-from segopt.sources.orientation import orientation_of
+from segopt.sources.orientation import UPRIGHT, Orientation, orientation_of
 
 _UNSPECIFIED, _BT709, _BT2020_PRIMARIES = 2, 1, 9
 _BT709_MATRIX = "ITU709"
@@ -40,7 +41,9 @@ class Converter:
         self._note = note
         self._said: set[str] = set()
         self._size: tuple[int, int] | None = None
-        # One for all frames: its table for HDR takes seconds to make.
+        self._form: tuple[int, int, int] | None = None
+        self._orientation = UPRIGHT
+        # One for all HDR frames: its table takes seconds to make.
         self._scaler = VideoReformatter()
         self._deinterlacer: _Deinterlacer | None = None
         if self._aspect != 1:
@@ -61,22 +64,31 @@ class Converter:
 
     def picture(self, frame: Any) -> Frame:
         """A frame as BGR uint8 [H, W, 3], upright."""
-        width, height = frame.width, frame.height
-        options: dict[str, Any] = {}
-        if frame.colorspace == _UNSPECIFIED and _is_hd(width, height):
+        options: dict[str, Any] = {"format": "bgr24"}
+        reformat = frame.reformat
+        if frame.colorspace == _UNSPECIFIED and _is_hd(frame.width, frame.height):
             options["src_colorspace"] = _BT709_MATRIX
         if self._aspect > 1:
-            width = max(1, round(width * self._aspect))
+            options["width"] = max(1, round(frame.width * self._aspect))
         elif self._aspect < 1:
-            height = max(1, round(height / self._aspect))
+            options["height"] = max(1, round(frame.height / self._aspect))
         if frame.color_trc in _HDR or frame.color_primaries == _BT2020_PRIMARIES:
             self._say_once(frame.color_trc)
             # Colorimetric: white of 203 cd/m2 is white, what is brighter is clipped, as an SDR camera does.
             options |= {"dst_color_trc": ColorTrc.IEC61966_2_1, "dst_color_primaries": ColorPrimaries.BT709}
-        image = self._scaler.reformat(frame, width=width, height=height, format="bgr24", **options).to_ndarray()
-        picture = orientation_of(frame).apply(cast(Frame, image))
+            reformat = partial(self._scaler.reformat, frame)
+        image = reformat(**options).to_ndarray()
+        picture = self._orientation_of(frame).apply(cast(Frame, image))
         self._watch_size(picture)
         return picture
+
+    def _orientation_of(self, frame: Any) -> Orientation:
+        # PyAV ties a frame to its side data in a circle, which keeps its memory until the next garbage collection:
+        # at 1080p that cost a third of the frame rate. What turns midway turns by an angle, too.
+        form = (getattr(frame, "rotation", 0), frame.width, frame.height)
+        if form != self._form:
+            self._form, self._orientation = form, orientation_of(frame)
+        return self._orientation
 
     def _watch_size(self, picture: Frame) -> None:
         height, width = picture.shape[:2]

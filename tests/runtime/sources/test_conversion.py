@@ -250,10 +250,12 @@ def as_hdr(image, transfer):
     luma = coded @ [0.2627, 0.6780, 0.0593]
     blue, red = (coded[..., 2] - luma) / 1.8814, (coded[..., 0] - luma) / 1.4746
     planes = [64 + 876 * luma, (512 + 896 * blue)[::2, ::2], (512 + 896 * red)[::2, ::2]]
-    return av.VideoFrame.from_ndarray(
-        np.concatenate([np.round(plane).astype("<u2").ravel() for plane in planes]).reshape(-1, image.shape[1]),
-        format="yuv420p10le",
-    )
+    frame = av.VideoFrame(image.shape[1], image.shape[0], "yuv420p10le")
+    for target, plane in zip(frame.planes, planes, strict=True):
+        padded = np.zeros((target.height, target.line_size // 2), "<u2")
+        padded[:, : plane.shape[1]] = np.round(plane)
+        target.update(padded.tobytes())
+    return frame
 
 
 @pytest.mark.parametrize("transfer", [PQ, pytest.param(HLG, marks=pytest.mark.slow)], ids=["PQ", "HLG"])
