@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import av
+from av.bitstream import BitStreamFilterContext
 from av.error import FFmpegError
 
 from segopt.sources.sound import Sound
@@ -36,11 +37,16 @@ class AudioTrack:
         self._stream: Any = None
         self._last: int | None = None
         self._resampler: Any = None
+        self._without_headers: BitStreamFilterContext | None = None
         self._next = Fraction(0)
         context = sound.stream.codec_context
         name = context.codec.canonical_name
         if name in _COPIED and _can_be_copied(sound.stream):
             self._stream = container.add_stream_from_template(sound.stream)
+            if name == "aac" and not context.extradata:
+                # From a transport stream, each packet carries its own header. The muxer takes that off by itself
+                # in a plain file, and not in one of fragments.
+                self._without_headers = BitStreamFilterContext("aac_adtstoasc", sound.stream)
         elif context.sample_rate and context.layout.nb_channels:
             rate = min((r for r in _AAC_RATES if r >= context.sample_rate), default=_AAC_RATES[-1])
             layout = "mono" if context.layout.nb_channels == 1 else "stereo"
@@ -89,7 +95,7 @@ class AudioTrack:
         if self._last is None or packet.dts > self._last:
             self._last = packet.dts
             packet.stream = self._stream
-            self._mux([packet])
+            self._mux([packet] if self._without_headers is None else self._without_headers.filter(packet))
 
     def _encode(self, packet: Any, origin: Fraction) -> None:
         for frame in _decoded(packet):
