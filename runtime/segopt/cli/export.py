@@ -39,6 +39,16 @@ def export(
     ] = None,
     semantic_weights: Annotated[str | None, typer.Option(help="Panoptic: of the semantic network.")] = None,
     instance_weights: Annotated[str | None, typer.Option(help="Panoptic: of the instance network.")] = None,
+    weights_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Which of a file's networks: the key of its weights, such as model_ema."),
+    ] = None,
+    semantic_weights_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Panoptic: of the semantic network.")
+    ] = None,
+    instance_weights_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Panoptic: of the instance network.")
+    ] = None,
     classes: Annotated[
         Path | None, typer.Option(help="Json file: names, or COCO categories, of a weights file's classes.")
     ] = None,
@@ -105,16 +115,31 @@ def export(
         raise UsageError("--calibration is for --precision fp16 and int8; fp32 needs no pictures")
     options = _by_branch(
         checked_mode,
-        shared={"network": network, "weights": weights, "classes": classes},
-        semantic={"network": semantic, "weights": semantic_weights, "classes": semantic_classes},
-        instance={"network": instance, "weights": instance_weights, "classes": instance_classes},
+        shared={"network": network, "weights": weights, "classes": classes, "weights-key": weights_key},
+        semantic={
+            "network": semantic,
+            "weights": semantic_weights,
+            "classes": semantic_classes,
+            "weights-key": semantic_weights_key,
+        },
+        instance={
+            "network": instance,
+            "weights": instance_weights,
+            "classes": instance_classes,
+            "weights-key": instance_weights_key,
+        },
     )
     branches = cast("Sequence[Branch]", list(options))
     request = ExportRequest(
         mode=checked_mode,
         networks={b: options[b]["network"] for b in branches if options[b]["network"]},
         weights={
-            b: WeightsRequest(options[b]["weights"] or "default", options[b]["classes"], frozen_norm_eps)
+            b: WeightsRequest(
+                options[b]["weights"] or "default",
+                options[b]["classes"],
+                frozen_norm_eps,
+                key=options[b]["weights-key"],
+            )
             for b in branches
         },
         canvas=_size(size),
@@ -180,6 +205,10 @@ def _by_branch(
             raise UsageError(
                 "--classes does not say which network of a panoptic export it is for; give --semantic-classes"
             )
+        if shared["weights-key"] is not None:
+            raise UsageError(
+                "--weights-key does not say which network of a panoptic export it is for; give --semantic-weights-key"
+            )
         if shared["weights"] not in (None, "default", "demo", "random"):
             raise UsageError(
                 f"--weights {shared['weights']} is one file for two networks; "
@@ -233,6 +262,7 @@ def _report(made: Exported, seconds: float) -> None:
     from rich.text import Text
 
     from segopt.model.tensors import input_specs, output_specs
+    from segopt_export.weights.loading import WARNING
 
     console = Console(highlight=False, soft_wrap=True)
     size = made.path.stat().st_size / 1e6
@@ -243,4 +273,7 @@ def _report(made: Exported, seconds: float) -> None:
     for figure in made.figures:
         console.print(f"  parity  {figure.name}: {figure.text}")
     for note in made.notes:
-        console.print(Text.assemble("  ", ("note", "yellow"), f"    {note}"))
+        if note.startswith(WARNING):
+            typer.secho(f"segopt: {note}", fg="red", bold=True, err=True)
+        else:
+            console.print(Text.assemble("  ", ("note", "yellow"), f"    {note}"))
