@@ -1,6 +1,6 @@
 """The numbers behind a label map, of a module and of its ONNX file.
 
-A label map is a byte for each pixel: it can be equal where the logits under it are not, and it is where they are no
+A label map is a byte for each pixel: it can be equal where the logits under it are not, and where they are no
 numbers at all. So a check needs the logits, on both sides and without their memory: 133 classes of a canvas of
 800x1344 are 570 MB, of which a grid of pixels tells as much.
 """
@@ -100,6 +100,6 @@ def _end_at_logits(graph: onnx.GraphProto, step: int) -> None:
     output = onnx.helper.make_tensor_value_info(_NAME, onnx.TensorProto.FLOAT, None)
     for field, values in (("node", nodes), ("initializer", initializers), ("output", [output])):
         copies = [type(value).FromString(value.SerializeToString()) for value in values]
-        graph.ClearField(field)  # type: ignore[arg-type]
+        graph.ClearField(field)
         getattr(graph, field).extend(copies)
     graph.ClearField("value_info")

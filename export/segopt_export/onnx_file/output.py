@@ -19,7 +19,7 @@ def check_output(path: Path) -> None:
     """
     if path.is_file() and path.stat().st_size and not _is_ours(path):
         raise ExportError(
-            f"{path}: exists, and is no file that segopt exported; give another name with --output, or remove it first"
+            f"{path}: exists, and is no file that segopt exported; give another name with --output, or remove it"
         )
     check_writable(path)
 

@@ -121,8 +121,8 @@ def check_parity(graph: SegmentationGraph, file: Path, image: Tensor, bounds: Bo
     found = {name: np.concatenate([answer[name] for answer in answers]) for name in expected}
     if sick := _not_finite(expected, logits):
         raise ExportError(
-            f"PyTorch's own answer has numbers that are not finite ({', '.join(sick)}): the weights are damaged or "
-            "their training diverged; take an earlier checkpoint"
+            f"PyTorch's own answer has numbers that are not finite ({', '.join(sick)}): the weights are damaged "
+            "or their training diverged; take an earlier checkpoint"
         )
     if logits:
         of_file = LogitsOfFile(file, (*logits[0].shape[:2], *image.shape[1:3]))

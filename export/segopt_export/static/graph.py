@@ -34,8 +34,8 @@ class Normalize(nn.Module):
 class LabelMap(nn.Module):
     """Logits float [B, C, H, W] -> the index of the largest, uint8 [B, H, W].
 
-    A label map is one byte a pixel, where the logits of 21 classes are 84. As a module of its own it is where a check
-    can look at the logits.
+    A label map is one byte a pixel, where the logits of 21 classes are 84. As a module of its own it is where a
+    check can look at the logits.
     """
 
     def forward(self, logits: Tensor) -> Tensor:

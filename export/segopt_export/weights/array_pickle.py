@@ -33,7 +33,7 @@ def read_array_pickle(path: Path) -> object:
     except ForbiddenError as error:
         raise ExportError(
             f"{path}: is a pickle that holds more than arrays ({error}) and was not opened, since that would run "
-            "its code; get it from who published it, or save the weights alone with torch.save"
+            "its code; save the weights alone: torch.save(model.state_dict(), FILE)"
         ) from None
     except HostileError as error:
         raise ExportError(

@@ -48,8 +48,8 @@ def mirrored(url: str) -> str:
         return url
     if not _is_web(mirror):
         raise ExportError(
-            f"{MIRROR_VARIABLE} is {mirror!r}, and must be a URL that begins with https:// (or http://); for a file "
-            "that is here already, give --weights FILE"
+            f"{MIRROR_VARIABLE} is {mirror!r}, and must be a URL that begins with https:// (or http://); for a "
+            "file that is here already, give --weights FILE"
         )
     return f"{mirror.rstrip('/')}/{Path(urlparse(url).path).name}"
 
@@ -78,7 +78,8 @@ def download(url: str, *, sha256: str | None = None) -> Path:
         raise ExportError(f"{url}: is no https:// or http:// URL; {_offline_fix(name)}")
     if not digits and not _is_private(url):
         raise ExportError(
-            f"{url}: nobody published this file's hash, so it is fetched through https:// alone; {_offline_fix(name)}"
+            f"{url}: nobody published this file's hash, so it is fetched through https:// alone; "
+            f"{_offline_fix(name)}"
         )
     temporary = temporary_name(cached)
     try:
@@ -92,8 +93,8 @@ def download(url: str, *, sha256: str | None = None) -> Path:
         ) from None
     except TimeoutError:
         raise ExportError(
-            f"{url}: the server said nothing for {IDLE_SECONDS:g} s (or {CONNECT_SECONDS:g} s while connecting); try "
-            f"again, or {_offline_fix(name)}"
+            f"{url}: the server said nothing for {IDLE_SECONDS:g} s (or {CONNECT_SECONDS:g} s while connecting); "
+            f"try again, or {_offline_fix(name)}"
         ) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, OSError) and error.errno in FULL_ERRNOS:

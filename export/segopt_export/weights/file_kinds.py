@@ -51,6 +51,23 @@ _TEXTS: tuple[tuple[str, str], ...] = (
 )
 
 
+_NAMES: dict[Kind, tuple[str, frozenset[str]]] = {
+    "torch archive": ("file of torch.save", frozenset({".pkl", ".safetensors"})),
+    "torch legacy": ("file of torch.save", frozenset({".pkl", ".safetensors"})),
+    "pickle": ("pickle of Python's", frozenset({".safetensors"})),
+    "safetensors": ("safetensors file", frozenset({".pth", ".pt", ".pkl", ".bin", ".ckpt"})),
+}
+"""What people call each kind, and the endings of names that promise another."""
+
+
+def note_on_name(path: Path) -> str | None:
+    """What a user should know of a file whose name promises another kind than it is."""
+    kind, misleading = _NAMES[kind_of(path)]
+    if path.suffix.lower() not in misleading:
+        return None
+    return f"{path.name} is a {kind} by its content, and was read as one"
+
+
 def kind_of(path: Path) -> Kind:
     """Tell the kind of a weights file from its first bytes.
 

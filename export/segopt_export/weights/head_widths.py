@@ -41,9 +41,9 @@ def _adopt_mask_head(heads: Any, state: Mapping[str, Tensor]) -> None:
     inputs, classes = heads.mask_head[0][0].weight.shape[1], heads.mask_predictor.mask_fcn_logits.out_channels
     hidden = heads.mask_predictor.conv5_mask.out_channels
     given: list[int] = []
-    while (width := _width(state, f"roi_heads.mask_head.{len(given)}.0.weight", axis=0)) and len(
-        given
-    ) < MAX_LAYERS:
+    for i in range(MAX_LAYERS):
+        if (width := _width(state, f"roi_heads.mask_head.{i}.0.weight", axis=0)) is None:
+            break
         given.append(width)
     given_hidden = _width(state, "roi_heads.mask_predictor.conv5_mask.weight", axis=1) or hidden
     if given and given != own:

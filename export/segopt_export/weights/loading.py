@@ -37,6 +37,7 @@ from segopt_export.weights.detectron2 import (
     is_detectron2,
 )
 from segopt_export.weights.download import default_url, download, mirrored
+from segopt_export.weights.file_kinds import note_on_name
 from segopt_export.weights.head_widths import adopt_head_widths
 from segopt_export.weights.random import enliven
 from segopt_export.weights.selection import select
@@ -115,7 +116,7 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
         classes = _read_classes(request.class_file, counts, network)
     lists = classes or tuple(numbered_classes(count) for count in counts)
     origin = WeightsOrigin(name, sha256_of(path))
-    notes = [selected.note] if selected.note else []
+    notes = [note for note in (note_on_name(path), selected.note) if note]
     if default and zoo_file is not None and zoo_file.sha256 is None:
         notes.append(_note_on_unchecked(zoo_file.url, origin))
     return _trained(network, model, lists, origin, named=classes is not None, notes=notes)

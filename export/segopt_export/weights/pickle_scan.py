@@ -1,8 +1,9 @@
 """Reads through a pickle without running it, and finds what would take time, memory or the process with it.
 
-A pickle is a program. Nine bytes of one can ask for 17 GB (an index of the memo), a megabyte for hours (the same list
-copied again and again), and another for a crash (tuples so deep in each other that a hash overflows the stack).
-Neither Python's unpickler nor PyTorch's weights-only one has bounds, so a pickle is held against these before.
+A pickle is a program. Nine bytes of one can ask for 17 GB (an index of the memo), a megabyte for hours (the same
+list copied again and again), and another for a crash (tuples so deep in each other that a hash overflows the
+stack). Neither Python's unpickler nor PyTorch's weights-only one has bounds, so a pickle is held against these
+before.
 """
 
 from __future__ import annotations
@@ -49,13 +50,14 @@ def scan(file: IO[bytes], is_allowed: Callable[[str], bool] | None = None) -> No
     for steps, (opcode, argument, position) in enumerate(pickletools.genops(file)):
         if steps > MAX_STEPS:
             raise HostileError(f"has more than {MAX_STEPS:,} values")
-        if opcode.name == "GLOBAL" and is_allowed is not None and not is_allowed(argument.replace(" ", ".")):
-            raise ForbiddenError(argument.replace(" ", "."))
+        if opcode.name == "GLOBAL" and is_allowed is not None:
+            name = str(argument).replace(" ", ".")
+            if not is_allowed(name):
+                raise ForbiddenError(name)
         machine.step(opcode, argument, steps)
-        # What a file holds is copied once, and not more often than that.
-        if machine.copied > MAX_STEPS + (position or 0) + len(
-            argument if isinstance(argument, str | bytes) else ""
-        ):
+        # What a file holds is copied twice, from a text to bytes and into an array, and not more often than that.
+        here = (position or 0) + (len(argument) if isinstance(argument, str | bytes) else 0)
+        if machine.copied > MAX_STEPS + 3 * here:
             raise HostileError("copies the same values again and again")
 
 

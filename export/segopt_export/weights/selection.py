@@ -1,7 +1,7 @@
 """Finds a network's weights in a checkpoint, whatever stands before their names.
 
-DataParallel, ``torch.compile``, Lightning, exponential averages and everybody's own wrapper put something before the
-names of a network's tensors, and a checkpoint's keys are no more than that either: ``state_dict`` and then
+DataParallel, ``torch.compile``, Lightning, exponential averages and everybody's own wrapper put something before
+the names of a network's tensors, and a checkpoint's keys are no more than that either: ``state_dict`` and then
 ``model.backbone.conv1.weight``. So no list of prefixes is kept. Every name is compared with the network's own from
 each of its dots on, and what most of them agree on is the prefix.
 """
@@ -126,9 +126,7 @@ def _under(places: Mapping[str, set[str]], key: str, groups: Groups, path: Path)
     found = {prefix: sources for prefix, sources in places.items() if prefix.startswith(wanted)}
     if not found:
         shown = _listed([prefix.rstrip(".") for prefix in places if prefix] or _by_size(groups))
-        raise ExportError(
-            f"{path}: has no weights of this network under {key!r}; it has {shown or 'no keys at all'}"
-        )
+        raise ExportError(f"{path}: has no weights of this network under {key!r}; it has {shown or 'no keys'}")
     return found
 
 

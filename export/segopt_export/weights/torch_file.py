@@ -43,7 +43,7 @@ _ALLOWED = frozenset(
         ),
     }
 )
-"""PyTorch's weights-only unpickler allows more, of which some take any amount of memory: ``bytearray``, ``Tensor``."""
+"""PyTorch's weights-only unpickler allows more, some of which takes any amount of memory: ``bytearray``."""
 
 _FORMS = {
     "torch._utils._rebuild_qtensor": "quantized tensors",
@@ -129,8 +129,8 @@ def _is_allowed(name: str) -> bool:
 
 
 def _load(path: Path, *, mmap: bool) -> object:
-    # torchvision's reference scripts save their command line's argparse.Namespace beside the weights; it is a plain
-    # holder of values. Best figures are often numbers of numpy.
+    # torchvision's reference scripts save their command line's argparse.Namespace beside the weights; it is a
+    # plain holder of values. Best figures are often numbers of numpy.
     with warnings.catch_warnings(), torch.serialization.safe_globals(_extra_globals()):
         warnings.simplefilter("ignore")
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
@@ -190,6 +190,6 @@ def _holds_more(path: Path, name: str) -> ExportError:
     if name in _FORMS:
         return ExportError(f"{path}: holds {_FORMS[name]}, which no network here takes; {_SAVE}")
     return ExportError(
-        f"{path}: is a pickle that holds more than tensors ({name[:120]}) and was not opened, since that would run "
-        f"its code; {_SAVE}"
+        f"{path}: is a pickle that holds more than tensors ({name[:120]}) and was not opened, since that would "
+        f"run its code; {_SAVE}"
     )

@@ -207,7 +207,8 @@ def _by_branch(
             )
         if shared["weights-key"] is not None:
             raise UsageError(
-                "--weights-key does not say which network of a panoptic export it is for; give --semantic-weights-key"
+                "--weights-key does not say which network of a panoptic export it is for; give "
+                "--semantic-weights-key or --instance-weights-key"
             )
         if shared["weights"] not in (None, "default", "demo", "random"):
             raise UsageError(
