@@ -1,7 +1,8 @@
-"""Reads weights files that were made to harm, in a process with little memory: `python hostile_weights.py FOLDER`.
+"""Reads weights files that were made to harm, in a process with little memory.
 
-Prints one JSON line for each file: its name, the line that it was refused with (None where it was read), seconds of
-CPU, and the most memory that the process has had so far, in MiB.
+`python hostile_weights.py FOLDER hostile`, or a number in place of `hostile`: so many damaged files of each kind.
+Prints one JSON line for each file: its name, the line that it was refused with (None where it was read), seconds
+of CPU, and the most memory that the process has had so far, in MiB.
 """
 
 import json
