@@ -352,3 +352,42 @@ def test_torchvisions_own_semantic_weights_have_no_stuff():
     _, stuff = panoptic_categories(default_classes(LRASPP), things, "default")
     assert stuff == {}
     assert len(things) == 80
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        ({"name": "a", "color": [1, 2, 300]}, ["color of 'a'", "0 to 255"]),
+        ({"name": "a", "color": [1.5, 2, 3]}, ["color of 'a'"]),
+        ({"name": "a", "color": ["x", 2, 3]}, ["color of 'a'"]),
+        ({"name": "a", "color": [True, 2, 3]}, ["color of 'a'"]),
+        ({"name": "a", "id": -1}, ["id of 'a' is -1"]),
+        ({"name": "a", "id": 2**31}, ["id of 'a'", "whole number"]),
+        ({"name": "a", "id": "7"}, ["id of 'a'"]),
+        ({"name": "a", "id": float("nan")}, ["id of 'a'"]),
+        ({"name": "a", "isthing": "no"}, ["isthing of 'a'", "0 or 1"]),
+        ({"name": "\ud800"}, ["class name", "can be written"]),
+        ("\ud800", ["class name"]),
+    ],
+)
+def test_classes_that_no_card_can_hold_are_refused(tmp_path, item, words):
+    path = write(tmp_path / "a.json", [item, "b", "c"])
+    with pytest.raises(ExportError) as error:
+        read_classes(path, 3, "semantic")
+    assert_one_line(error, "a.json", *words)
+
+
+def test_class_files_of_windows_are_read_and_other_texts_named(tmp_path):
+    (tmp_path / "bom.json").write_text('["a", "b"]', encoding="utf-8-sig")
+    assert [entry.name for entry in read_classes(tmp_path / "bom.json", 2, "semantic")] == ["a", "b"]
+    for name, data in (("utf16.json", '["a"]'.encode("utf-16")), ("deep.json", b"[" * 100_000)):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ExportError) as error:
+            read_classes(tmp_path / name, 2, "semantic")
+        assert_one_line(error, name, "json")
+
+
+def test_a_key_is_for_files_alone():
+    for spec in ("default", "demo", "random"):
+        with pytest.raises(ExportError, match=f"'ema' is for a weights file, not for {spec}"):
+            load_weights(LRASPP, WeightsRequest(spec, key="ema"))
