@@ -293,7 +293,6 @@ FORMS = [
     Form("state of the random numbers beside", content(lambda s: {"model": s, **RNG})),
     Form("safetensors named `.pth`", safetensors("model.pth"), note="safetensors file"),
     Form("torch.save's named `.pkl`", content(dict, "model.pkl"), note="file of torch.save"),
-    Form("torch.save's named `.safetensors`", content(dict, "model.safetensors"), note="file of torch.save"),
     Form("NumPy arrays in a `.pkl`", numpy_pickle),
     Form("FCN without its auxiliary head", content(flat), network=FCN),
     Form("FCN, auxiliary head of as many classes", content(auxiliary(3)), network=FCN),
@@ -305,6 +304,7 @@ FORMS = [
     Form("Mask R-CNN, two mask layers of 128 and 64", content(flat), network=RCNN, change=narrow_mask_head),
     Form("Mask R-CNN, box head of 96", content(flat), network=RCNN, change=narrow_box_head),
     # Refused.
+    Form("torch.save's named `.safetensors`", content(dict, "model.safetensors"), "rename it to model.pth"),
     Form("NaN in a tensor", with_value(float("nan")), "holds NaN in classifier.high_classifier.bias (1 of 3"),
     Form("infinity in a tensor", with_value(float("inf")), "holds infinity in classifier.high_classifier.bias"),
     Form("float64 beyond float32", with_value(1e300, torch.float64), "holds infinity"),

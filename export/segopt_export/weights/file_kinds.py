@@ -52,8 +52,8 @@ _TEXTS: tuple[tuple[str, str], ...] = (
 
 
 _NAMES: dict[Kind, tuple[str, frozenset[str]]] = {
-    "torch archive": ("file of torch.save", frozenset({".pkl", ".safetensors"})),
-    "torch legacy": ("file of torch.save", frozenset({".pkl", ".safetensors"})),
+    "torch archive": ("file of torch.save", frozenset({".pkl"})),
+    "torch legacy": ("file of torch.save", frozenset({".pkl"})),
     "pickle": ("pickle of Python's", frozenset({".safetensors"})),
     "safetensors": ("safetensors file", frozenset({".pth", ".pt", ".pkl", ".bin", ".ckpt"})),
 }

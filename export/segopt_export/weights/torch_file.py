@@ -129,6 +129,9 @@ def _is_allowed(name: str) -> bool:
 
 
 def _load(path: Path, *, mmap: bool) -> object:
+    if path.suffix.lower() == ".safetensors":
+        # torch.load goes by this name.
+        raise ExportError(f"{path}: is a file of torch.save by its content; rename it to {path.stem}.pth")
     # torchvision's reference scripts save their command line's argparse.Namespace beside the weights; it is a
     # plain holder of values. Best figures are often numbers of numpy.
     with warnings.catch_warnings(), torch.serialization.safe_globals(_extra_globals()):
