@@ -27,12 +27,15 @@ def export(
     *,
     network: str | None = None,
     weights: str | os.PathLike[str] | None = None,
+    weights_key: str | None = None,
     classes: str | os.PathLike[str] | None = None,
     semantic: str | None = None,
     semantic_weights: str | os.PathLike[str] | None = None,
+    semantic_weights_key: str | None = None,
     semantic_classes: str | os.PathLike[str] | None = None,
     instance: str | None = None,
     instance_weights: str | os.PathLike[str] | None = None,
+    instance_weights_key: str | None = None,
     instance_classes: str | os.PathLike[str] | None = None,
     size: tuple[int, int] | str | None = None,
     batch: int = 1,
@@ -66,12 +69,15 @@ def export(
         mode: ``semantic``, ``instance`` or ``panoptic``.
         network: its name; of a panoptic export one network that answers both. None is the mode's default.
         weights: ``default``, ``demo``, ``random``, or a ``.pth``, ``.pt``, ``.safetensors`` or ``.pkl`` file.
+        weights_key: which of a file's networks is meant: the key of its weights, such as ``model_ema``.
         classes: JSON file with names, or COCO categories, of a weights file's classes.
         semantic: panoptic of two networks: the semantic one, with ``semantic_weights`` and ``semantic_classes``.
         semantic_weights: as ``weights``, of the semantic network.
+        semantic_weights_key: as ``weights_key``, of the semantic network's file.
         semantic_classes: as ``classes``, of the semantic network.
         instance: panoptic of two networks: the instance one, with ``instance_weights`` and ``instance_classes``.
         instance_weights: as ``weights``, of the instance network.
+        instance_weights_key: as ``weights_key``, of the instance network's file.
         instance_classes: as ``classes``, of the instance network.
         size: height and width of the canvas in pixels, multiples of 32; None is (800, 1344), semantic (512, 896),
             demo weights (256, 448).
@@ -99,12 +105,15 @@ def export(
         mode,
         network=network,
         weights=weights,
+        weights_key=weights_key,
         classes=classes,
         semantic=semantic,
         semantic_weights=semantic_weights,
+        semantic_weights_key=semantic_weights_key,
         semantic_classes=semantic_classes,
         instance=instance,
         instance_weights=instance_weights,
+        instance_weights_key=instance_weights_key,
         instance_classes=instance_classes,
         size=size,
         batch=batch,
@@ -125,12 +134,15 @@ def request_of(
     *,
     network: str | None = None,
     weights: str | os.PathLike[str] | None = None,
+    weights_key: str | None = None,
     classes: str | os.PathLike[str] | None = None,
     semantic: str | None = None,
     semantic_weights: str | os.PathLike[str] | None = None,
+    semantic_weights_key: str | None = None,
     semantic_classes: str | os.PathLike[str] | None = None,
     instance: str | None = None,
     instance_weights: str | os.PathLike[str] | None = None,
+    instance_weights_key: str | None = None,
     instance_classes: str | os.PathLike[str] | None = None,
     size: tuple[int, int] | str | None = None,
     batch: int = 1,
@@ -154,16 +166,19 @@ def request_of(
         raise UsageError("--calibration is for --precision fp16 and int8; fp32 needs no pictures")
     options = _by_branch(
         checked_mode,
-        shared=_Given.of(network, weights, classes),
-        semantic=_Given.of(semantic, semantic_weights, semantic_classes),
-        instance=_Given.of(instance, instance_weights, instance_classes),
+        shared=_Given.of(network, weights, classes, weights_key),
+        semantic=_Given.of(semantic, semantic_weights, semantic_classes, semantic_weights_key),
+        instance=_Given.of(instance, instance_weights, instance_classes, instance_weights_key),
     )
     return ExportRequest(
         mode=checked_mode,
         networks={branch: given.network for branch, given in options.items() if given.network},
         weights={
             branch: WeightsRequest(
-                given.weights or "default", Path(given.classes) if given.classes else None, frozen_norm_eps
+                given.weights or "default",
+                Path(given.classes) if given.classes else None,
+                frozen_norm_eps,
+                key=given.weights_key,
             )
             for branch, given in options.items()
         },
@@ -184,6 +199,7 @@ class _Given:
     network: str | None
     weights: str | None
     classes: str | None
+    weights_key: str | None = None
 
     @classmethod
     def of(
@@ -191,15 +207,19 @@ class _Given:
         network: str | None,
         weights: str | os.PathLike[str] | None,
         classes: str | os.PathLike[str] | None,
+        weights_key: str | None,
     ) -> _Given:
         """With paths as texts."""
-        return cls(network, *(None if file is None else os.fspath(file) for file in (weights, classes)))
+        files = [None if file is None else os.fspath(file) for file in (weights, classes)]
+        return cls(network, files[0], files[1], weights_key)
 
     def refuse(self, branch: str, reason: str) -> None:
         """Raise a UsageError, with this reason, that names the first of a branch's options that was given."""
         for name, value in vars(self).items():
             if value is not None:
-                raise UsageError(f"--{branch if name == 'network' else f'{branch}-{name}'} {reason.format(name)}")
+                option = name.replace("_", "-")
+                given = branch if option == "network" else f"{branch}-{option}"
+                raise UsageError(f"--{given} {reason.format(option)}")
 
 
 def _by_branch(mode: Mode, *, shared: _Given, semantic: _Given, instance: _Given) -> dict[Branch, _Given]:
@@ -214,6 +234,11 @@ def _by_branch(mode: Mode, *, shared: _Given, semantic: _Given, instance: _Given
         if shared.classes is not None:
             raise UsageError(
                 "--classes does not say which network of a panoptic export it is for; give --semantic-classes"
+            )
+        if shared.weights_key is not None:
+            raise UsageError(
+                "--weights-key does not say which network of a panoptic export it is for; give "
+                "--semantic-weights-key or --instance-weights-key"
             )
         if shared.weights not in (None, "default", "demo", "random"):
             raise UsageError(

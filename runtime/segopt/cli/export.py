@@ -38,6 +38,16 @@ def export(
     instance_weights: Annotated[
         str | None, typer.Option(help="Panoptic: weights of the instance network.")
     ] = None,
+    weights_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Which of a file's networks: the key of its weights, such as model_ema."),
+    ] = None,
+    semantic_weights_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Panoptic: key in the semantic network's file.")
+    ] = None,
+    instance_weights_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Panoptic: key in the instance network's file.")
+    ] = None,
     classes: Annotated[
         Path | None, typer.Option(help="JSON file: names, or COCO categories, of a weights file's classes.")
     ] = None,
@@ -105,12 +115,15 @@ def export(
         mode,
         network=network,
         weights=weights,
+        weights_key=weights_key,
         classes=classes,
         semantic=semantic,
         semantic_weights=semantic_weights,
+        semantic_weights_key=semantic_weights_key,
         semantic_classes=semantic_classes,
         instance=instance,
         instance_weights=instance_weights,
+        instance_weights_key=instance_weights_key,
         instance_classes=instance_classes,
         size=size,
         batch=batch,
@@ -161,6 +174,7 @@ def _report(made: Exported, seconds: float) -> None:
     from rich.text import Text
 
     from segopt.model.tensors import input_specs, output_specs
+    from segopt_export.weights.loading import WARNING
 
     console = Console(highlight=False, soft_wrap=True)
     size = made.path.stat().st_size / 1e6
@@ -171,4 +185,7 @@ def _report(made: Exported, seconds: float) -> None:
     for figure in made.figures:
         console.print(f"  parity  {figure.name}: {figure.text}")
     for note in made.notes:
-        console.print(Text.assemble("  ", ("note", "yellow"), f"    {note}"))
+        if note.startswith(WARNING):
+            typer.secho(f"segopt: {note}", fg="red", bold=True, err=True)
+        else:
+            console.print(Text.assemble("  ", ("note", "yellow"), f"    {note}"))
