@@ -127,7 +127,7 @@ def test_the_function_exports_a_checked_file_that_loads(tmp_path):
     assert isinstance(made, segopt_export.Exported)
     assert made.path == tmp_path / "e.onnx"
     assert (made.card.canvas, made.card.precision, made.card.target) == ((64, 96), "fp32", "cpu")
-    assert [figure.name for figure in made.figures] == ["label map"]
+    assert [figure.name for figure in made.figures] == ["label map", "logits"]
     with segopt.load(made.path) as segmenter:
         assert segmenter.card == made.card
         assert segmenter(np.zeros((64, 96, 3), np.uint8)).classes.shape == (64, 96)
