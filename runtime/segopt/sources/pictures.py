@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 
 from segopt.errors import SourceBrokenError, SourceError
 from segopt.frame import Frame
+from segopt.pixel_limit import VARIABLE, max_pixels, too_large
 from segopt.sources.base import Source, SourceFrame, frames_to_expect
 from segopt.sources.damage import TIFF_STARTS, DamagedPictureError, intact
 from segopt.sources.decoder_lines import decode_listening
@@ -45,13 +47,19 @@ def read_picture(path: Path, note: Callable[[str], None] | None = None) -> Frame
     Of 16 bits that hold 12 or fewer, as cameras write, those are scaled, and ``note`` gets a line that says so.
 
     Raises:
-        SourceError: the file is missing, empty, damaged, or no picture that OpenCV knows.
+        SourceError: the file is missing, empty, damaged, too large, or no picture that OpenCV knows.
     """
     data = _read_whole(path)
     try:
         image, damage = decode_listening(lambda: cv2.imdecode(np.frombuffer(data, np.uint8), _flags(data)))
-    except cv2.error:
+    except cv2.error as error:
+        if "CV_IO_MAX_IMAGE_PIXELS" in str(error):
+            raise SourceError(
+                f"{path}: has more pixels than the limit of {max_pixels()}; set {VARIABLE} to more if you trust it"
+            ) from None
         image = damage = None
+    if image is not None and (trouble := too_large(*image.shape[:2])) is not None:
+        raise SourceError(f"{path}: {trouble}")
     if damage is not None:
         raise SourceError(f"{path}: the picture is damaged ({damage}); copy it again")
     if image is None:
@@ -80,9 +88,10 @@ def read_pages(path: Path, start: int, count: int) -> list[Frame]:
     # OpenCV 5.0 gives the first frames of a WebP or PNG animation whatever the start.
     before = 0 if data.startswith(TIFF_STARTS) else start
     try:
-        (done, images), _ = decode_listening(
-            lambda: cv2.imreadmulti(str(path), start - before, before + count, flags=_flags(data))
-        )
+        with opencv_name(path) as name:
+            (done, images), _ = decode_listening(
+                lambda: cv2.imreadmulti(name, start - before, before + count, flags=_flags(data))
+            )
     except cv2.error:
         done, images = False, ()
     if not done or len(images) != before + count:
@@ -95,10 +104,24 @@ def count_pages(path: Path) -> int:
     if path.suffix.lower() not in _SUFFIXES_OF_SEVERAL:
         return 1
     try:
-        count, _ = decode_listening(lambda: cv2.imcount(str(path)))
+        with opencv_name(path) as name:
+            count, _ = decode_listening(lambda: cv2.imcount(name))
         return max(1, int(count))
-    except cv2.error:
+    except (cv2.error, OSError):
         return 1
+
+
+@contextlib.contextmanager
+def opencv_name(path: Path) -> Iterator[str]:
+    """A name by which OpenCV opens a file. It crashes on a text that is no UTF-8, as names of files may be."""
+    try:
+        name = str(path)
+        name.encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield f"/dev/fd/{file.fileno()}"
+    else:
+        yield name
 
 
 def _read_whole(path: Path) -> bytes:

@@ -16,7 +16,8 @@ from av.error import FFmpegError
 from av.error import TimeoutError as AvTimeoutError
 from av.stream import Disposition
 
-from segopt.errors import SourceBrokenError, SourceError
+from segopt.errors import SegoptError, SourceBrokenError, SourceError
+from segopt.pixel_limit import max_pixels, too_large
 from segopt.sources.base import Source, SourceFrame, frames_to_expect
 from segopt.sources.conversion import Converter
 from segopt.sources.sound import Sound
@@ -60,7 +61,8 @@ class VideoSource(Source):
         options = {"rtsp_transport": "tcp"} if spec.lower().startswith(("rtsp:", "rtsps:")) else {}
         try:
             self._container = av.open(
-                spec,
+                # Without its scheme, a name such as 2024-01-01T12:30:05.mp4 is taken for a protocol.
+                spec if self._is_url else f"file:{spec}",
                 mode="r",
                 options=options,
                 timeout=(timeout, timeout) if self._is_url else None,
@@ -70,7 +72,8 @@ class VideoSource(Source):
             raise SourceError(f"{self._label}: {self._why_not_opened(error)}") from None
         try:
             self._stream = self._pick_stream()
-        except SourceError:
+            self._limit_pixels()
+        except SegoptError:
             self._container.close()
             raise
         self.live = self._is_url and not self._container.duration
@@ -118,6 +121,13 @@ class VideoSource(Source):
                 f"has {len(streams)} video streams; the {which} one (stream {taken.index}, {size}) is taken"
             )
         return taken
+
+    def _limit_pixels(self) -> None:
+        """Refuse a video of larger frames than the limit, and let the decoder refuse any that comes later."""
+        context = self._stream.codec_context
+        if (trouble := too_large(context.height or 0, context.width or 0)) is not None:
+            raise SourceError(f"{self._label}: {trouble}")
+        context.options = {**context.options, "max_pixels": str(max_pixels())}
 
     def _promised_packets(self) -> int | None:
         """Video packets that the container's own table lists."""

@@ -75,7 +75,7 @@ def test_stride_and_limit_keep_the_sources_own_indices(tmp_path, kind, options, 
 
 @pytest.mark.parametrize("option", ["stride", "max_frames"])
 def test_stride_and_limit_below_one_are_refused(option, tmp_path):
-    with pytest.raises(UsageError, match=r"must be 1 or more"):
+    with pytest.raises(UsageError, match="must be from 1 to"):
         open_source(str(tmp_path), **{option: 0})
 
 
