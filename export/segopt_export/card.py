@@ -73,6 +73,8 @@ def make_card(
             "onnx": onnx.__version__,
         },
     )
+    # What is written must be read again: found out here, before the work.
+    Card.from_json(card.to_json(), source="the new card")
     return card, notes
 
 

@@ -14,6 +14,7 @@ from segopt.model.card import Card
 from segopt_export.card import make_card
 from segopt_export.networks.table import DEMO_NETWORKS, Branch, Network, find_network
 from segopt_export.onnx_file.checks import check_static, half_share
+from segopt_export.onnx_file.output import check_output
 from segopt_export.onnx_file.parity import ANYTHING, Figure, check_parity
 from segopt_export.onnx_file.tracing import add_card, trace, write
 from segopt_export.precision.fitting import (
@@ -68,6 +69,8 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
     all_demo = all(wanted.spec == "demo" for wanted in weights.values())
     canvas = request.canvas or (DEMO_CANVAS if all_demo else DEFAULT_CANVAS[request.mode])
     check_numbers(canvas, request.batch, request.limits)
+    if request.output is not None:
+        check_output(request.output)
     networks = {branch: _network(request, branch, weights[branch]) for branch in branches}
     trained: dict[Branch, Trained] = {}
     for branch, network in networks.items():
@@ -75,6 +78,7 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
             trained[branch] = load_weights(network, weights[branch])
     card, notes = make_card(request, canvas, trained)
     path = request.output or default_path(card)
+    check_output(path)
 
     graph = build_graph(trained, canvas, request.limits, request.target)
     fitted = Fitted(graph, example_image(request.batch, canvas))

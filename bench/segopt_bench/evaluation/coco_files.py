@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from segopt.model.categories import Category
+from segopt.model.categories import Category, is_void
 from segopt.pixel_limit import too_large
-from segopt_bench.evaluation.classes import TruthClass, is_void
+from segopt_bench.evaluation.classes import TruthClass
 from segopt_bench.evaluation.coco_objects import read_object
 from segopt_bench.evaluation.json_values import flag, image_id, path_inside, shown, text, whole
 from segopt_bench.evaluation.panoptic_quality import SegmentLabel

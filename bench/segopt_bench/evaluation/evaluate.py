@@ -62,7 +62,7 @@ def evaluate_engine(
         for mode, view in views.items():
             for (key, _), result in zip(batch, view.finish(prepared, outputs), strict=True):
                 evaluation.attempt(evaluators[mode], key, partial(evaluators[mode].add, key, result))
-                if not getattr(result, "converged", True):
+                if not result.converged:
                     unconverged_keys.add(key)
         unconverged += len(unconverged_keys)
         done += len(batch)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from segopt_export.static.graph import GraphBranch
+from segopt_export.static.graph import GraphBranch, LabelMap
 
 
 class StaticSemantic(GraphBranch):
     """A trained FCN, DeepLabV3 or LR-ASPP of torchvision, with its argmax in the graph.
-
-    A label map is one byte a pixel, where the logits of 21 classes are 84.
 
     Args:
         model: the network, in eval mode.
@@ -22,8 +19,8 @@ class StaticSemantic(GraphBranch):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self.label_map = LabelMap()
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
         """float32 [B, 3, H, W], RGB, normalized -> class index uint8 [B, H, W]."""
-        logits = self.model(image)["out"]
-        return (logits.argmax(dim=1).to(torch.uint8),)
+        return (self.label_map(self.model(image)["out"]),)

@@ -93,6 +93,11 @@ def is_mmdetection(state: Mapping[str, Tensor]) -> bool:
     return any(name.startswith(_MARKS) for name in state)
 
 
+def mmdetection_name(name: str) -> str:
+    """What mmdetection calls a tensor of ours."""
+    return MAP.name(name)
+
+
 @cache
 def mmdetection_names() -> frozenset[str]:
     """The names of all networks that mmdetection's checkpoints are taken of."""

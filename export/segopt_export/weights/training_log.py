@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from typing import Any
 
 HISTORY = "mmengine.logging.history_buffer.HistoryBuffer"
 """The class of its curves; a pickle that names it is a checkpoint of mmengine's."""
 
-_NAMES = (
+NAMES = (
     HISTORY,
     # Its methods are pickled by their names.
     "builtins.getattr",
@@ -16,7 +15,6 @@ _NAMES = (
     "numpy.core.multiarray._reconstruct",
     "numpy._core.multiarray._reconstruct",
     "numpy.ndarray",
-    "numpy.dtype",
 )
 
 
@@ -34,10 +32,6 @@ class Ignored:
         pass
 
 
-def stand_ins(unknown: Container[str]) -> list[tuple[type, str]]:
-    """What to give to :func:`torch.serialization.safe_globals` for a checkpoint of mmengine's; none for others.
-
-    Args:
-        unknown: names in the checkpoint that weights-only loading does not know.
-    """
-    return [(Ignored, name) for name in _NAMES] if HISTORY in unknown else []
+def stand_ins() -> list[tuple[type, str]]:
+    """What to give to :func:`torch.serialization.safe_globals` for a checkpoint of mmengine's."""
+    return [(Ignored, name) for name in NAMES]

@@ -53,13 +53,16 @@ def bench(
     semantic_weights: SemanticWeights = None,
     instance_weights: InstanceWeights = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything, every round too.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file of --json if it is there.")
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a page with tables and plots.", show_default=False)
     ] = None,
     device: Annotated[Device, typer.Option(help="Where to run; auto takes a GPU where one works.")] = Device.auto,
 ) -> None:
     """Measure latency stage by stage, against PyTorch on the same frames, canvas and weights."""
-    from segopt.files.atomic import check_writable, make_folder, write_json
+    from segopt.files.atomic import check_new, check_writable, make_folder, write_json
     from segopt_bench.latency.benchmark import Request, run_benchmark
     from segopt_bench.latency.contenders import EagerOptions
 
@@ -70,6 +73,7 @@ def bench(
         need_matplotlib("--report")
         make_folder(report)
     if json is not None:
+        check_new(json, overwrite=overwrite)
         check_writable(json)
     files = weight_files(weights, semantic_weights, instance_weights)
     found = run_benchmark(
@@ -88,7 +92,7 @@ def bench(
     )
     _show(found)
     if json is not None:
-        write_json(json, found.to_json())
+        write_json(json, found.to_json(), overwrite=overwrite)
         typer.echo(f"figures: {json}")
     if report is not None:
         typer.echo(f"report: {write_report(report, found)}")

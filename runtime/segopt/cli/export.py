@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segopt.cli.build import build_and_report
 from segopt.cli.steps import step
-from segopt.errors import ExportError, UsageError
-from segopt.model.card import MODES, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from segopt.frame import Frame
     from segopt_export.exporter import Exported
-    from segopt_export.networks.table import Branch
 
 _SCENE_SEED = 100_000
 """Scenes from here on are those that the demo networks were trained on."""
@@ -42,6 +37,16 @@ def export(
     ] = None,
     instance_weights: Annotated[
         str | None, typer.Option(help="Panoptic: weights of the instance network.")
+    ] = None,
+    weights_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Which of a file's networks: the key of its weights, such as model_ema."),
+    ] = None,
+    semantic_weights_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Panoptic: key in the semantic network's file.")
+    ] = None,
+    instance_weights_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Panoptic: key in the instance network's file.")
     ] = None,
     weights_style: Annotated[
         str | None,
@@ -99,49 +104,41 @@ def export(
     ] = False,
 ) -> None:
     """Export a torchvision network to one ONNX file, checked against PyTorch."""
+    from segopt_export.packages import need_export_packages
+
     need_export_packages()
     from segopt.builder.options import BuildOptions
     from segopt.tensorrt.flavor import builder_here
     from segopt_export.exporter import export as export_request
-    from segopt_export.networks.families import Style
-    from segopt_export.precision.fitting import Precision
-    from segopt_export.request import DEMO_CANVAS, ExportRequest
-    from segopt_export.static.limits import DetectionLimits, Target
-    from segopt_export.weights.loading import WeightsRequest
+    from segopt_export.from_options import request_of
+    from segopt_export.request import DEMO_CANVAS
 
-    checked_mode = cast("Mode", _one_of("mode", mode, MODES))
     builder = None if no_build else builder_here()
     chosen = target or ("tensorrt" if builder else "cpu")
-    checked_target = cast("Target", _one_of("target", chosen, get_args(Target)))
-    style = None if weights_style is None else _one_of("weights-style", weights_style, get_args(Style))
-    checked_precision = cast("Precision", _one_of("precision", precision, get_args(Precision)))
-    if calibration is not None and checked_precision == "fp32":
-        raise UsageError("--calibration is for --precision fp16 and int8; fp32 needs no pictures")
-    options = _by_branch(
-        checked_mode,
-        shared={"network": network, "weights": weights, "classes": classes},
-        semantic={"network": semantic, "weights": semantic_weights, "classes": semantic_classes},
-        instance={"network": instance, "weights": instance_weights, "classes": instance_classes},
-    )
-    branches = cast("Sequence[Branch]", list(options))
-    request = ExportRequest(
-        mode=checked_mode,
-        networks={b: options[b]["network"] for b in branches if options[b]["network"]},
-        weights={
-            b: WeightsRequest(
-                options[b]["weights"] or "default",
-                options[b]["classes"],
-                frozen_norm_eps,
-                style=None if b == "semantic" else cast("Style | None", style),
-            )
-            for b in branches
-        },
-        canvas=_size(size),
+    request = request_of(
+        mode,
+        network=network,
+        weights=weights,
+        weights_key=weights_key,
+        weights_style=weights_style,
+        classes=classes,
+        semantic=semantic,
+        semantic_weights=semantic_weights,
+        semantic_weights_key=semantic_weights_key,
+        semantic_classes=semantic_classes,
+        instance=instance,
+        instance_weights=instance_weights,
+        instance_weights_key=instance_weights_key,
+        instance_classes=instance_classes,
+        size=size,
         batch=batch,
-        limits=DetectionLimits(max_detections, candidates, suppression_steps),
-        target=checked_target,
-        precision=checked_precision,
+        max_detections=max_detections,
+        candidates=candidates,
+        suppression_steps=suppression_steps,
+        frozen_norm_eps=frozen_norm_eps,
+        precision=precision,
         calibration=calibration,
+        target=chosen,
         output=output,
     )
     if precision == "int8" and calibration is None and all(w.spec == "demo" for w in request.weights.values()):
@@ -149,7 +146,7 @@ def export(
     began = time.perf_counter()
     made = export_request(request, step=step)
     if not no_build:
-        made.notes.append(_note_on_plan(builder, None if target else checked_target))
+        made.notes.append(_note_on_plan(builder, None if target else chosen))
     _report(made, time.perf_counter() - began)
     if builder:
         build_and_report(made.path, BuildOptions(runtime=builder))
@@ -162,76 +159,6 @@ def _scenes(canvas: tuple[int, int]) -> Sequence[Frame]:
     from segopt_bench.scenes import Scene
 
     return [Scene(seed).render(*canvas).frame for seed in range(_SCENE_SEED, _SCENE_SEED + 32)]
-
-
-def need_export_packages() -> None:
-    """Raise an ExportError where what an export needs is not installed."""
-    for package in ("torch", "torchvision", "onnx", "onnxscript"):
-        if importlib.util.find_spec(package) is None:
-            raise ExportError(f"export needs {package}, which is not installed: pip install 'segopt[export]'")
-
-
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise UsageError(f"--{option} {value} is unknown; give one of {', '.join(allowed)}")
-    return value
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d{1,6})[xX](\d{1,6})", text.strip())
-    if not found:
-        raise UsageError(f"--size {text} is no size; give HEIGHTxWIDTH in pixels, such as 800x1344")
-    return int(found[1]), int(found[2])
-
-
-def _by_branch(
-    mode: Mode, *, shared: dict[str, Any], semantic: dict[str, Any], instance: dict[str, Any]
-) -> dict[str, dict[str, Any]]:
-    """Options of each branch; what names no branch belongs to the only one there is, or to both (weights)."""
-    own = {"semantic": semantic, "instance": instance}
-    of_two = any(value is not None for given in own.values() for value in given.values())
-    if mode == "panoptic" and (shared["network"] is not None or (shared["weights"] == "demo" and not of_two)):
-        return {"panoptic": _one_for_both(shared, own)}
-    if mode == "panoptic":
-        if shared["classes"] is not None:
-            raise UsageError(
-                "--classes does not say which network of a panoptic export it is for; give --semantic-classes"
-            )
-        if shared["weights"] not in (None, "default", "demo", "random"):
-            raise UsageError(
-                f"--weights {shared['weights']} is one file for two networks; "
-                "give --semantic-weights and --instance-weights, or --network with one network that answers both"
-            )
-        return {b: {**given, "weights": given["weights"] or shared["weights"]} for b, given in own.items()}
-    for branch, given in own.items():
-        for name, value in given.items():
-            if value is not None:
-                option = branch if name == "network" else f"{branch}-{name}"
-                raise UsageError(f"--{option} is for panoptic exports; a {mode} export takes --{name}")
-    return {mode: shared}
-
-
-def _one_for_both(shared: dict[str, Any], own: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Options of a panoptic export of one network."""
-    from segopt_export.networks.table import NETWORKS
-
-    known = NETWORKS.get(shared["network"])
-    if known is not None and known.branch != "panoptic":
-        takers = ", ".join(network.name for network in NETWORKS.values() if network.branch == "panoptic")
-        raise UsageError(
-            f"--network {known.name} answers one half of a panoptic export; give --semantic and --instance, "
-            f"or one network for both: {takers}"
-        )
-    for branch, given in own.items():
-        for name, value in given.items():
-            if value is not None:
-                option = branch if name == "network" else f"{branch}-{name}"
-                raise UsageError(
-                    f"--{option} is for a panoptic export of two networks; --network names one for both"
-                )
-    return shared
 
 
 def _note_on_plan(builder: str | None, target: str | None) -> str:
@@ -252,6 +179,7 @@ def _report(made: Exported, seconds: float) -> None:
     from rich.text import Text
 
     from segopt.model.tensors import input_specs, output_specs
+    from segopt_export.weights.loading import WARNING
 
     console = Console(highlight=False, soft_wrap=True)
     size = made.path.stat().st_size / 1e6
@@ -262,4 +190,7 @@ def _report(made: Exported, seconds: float) -> None:
     for figure in made.figures:
         console.print(f"  parity  {figure.name}: {figure.text}")
     for note in made.notes:
-        console.print(Text.assemble("  ", ("note", "yellow"), f"    {note}"))
+        if note.startswith(WARNING):
+            typer.secho(f"segopt: {note}", fg="red", bold=True, err=True)
+        else:
+            console.print(Text.assemble("  ", ("note", "yellow"), f"    {note}"))

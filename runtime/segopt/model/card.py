@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from segopt.errors import CardError
+from segopt.errors import CardError, what_is_wrong
 from segopt.model.categories import Category
 from segopt.model.fields import flag, fraction, one_of, rgb_fractions, text, texts, texts_by_name, whole
 
@@ -117,10 +117,8 @@ class Card:
             )
         try:
             return _card_from(data)
-        except KeyError as error:
-            what = f"it has no {error.args[0]!r}"
-        except (ValueError, TypeError, AttributeError) as error:
-            what = " ".join(str(error).split())[:200]
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            what = what_is_wrong(error)
         raise CardError(f"{source}: its segopt card is damaged ({what}); export the model again")
 
 

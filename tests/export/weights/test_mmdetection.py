@@ -284,7 +284,7 @@ def test_the_log_of_a_training_is_left_alone(tmp_path, monkeypatch):
 
 def test_code_beside_the_log_is_refused(tmp_path, monkeypatch):
     path = save_with_log(tmp_path / "epoch_3.pth", monkeypatch, {"loss": HistoryBuffer()})
-    with pytest.raises(ExportError, match=r"\(max\) and was not opened"):
+    with pytest.raises(ExportError, match=r"max\) and was not opened"):
         load_weights(RCNN, WeightsRequest(str(path)))
 
 

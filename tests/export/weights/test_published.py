@@ -17,6 +17,8 @@ from segopt_export.weights import loading as weights_module
 from segopt_export.weights.detectron2 import detectron2_name
 from segopt_export.weights.loading import WeightsRequest, current_names, load_weights
 
+pytestmark = pytest.mark.slow
+
 TORCHVISIONS = [network for network in NETWORKS.values() if network.default_weights is not None]
 MASK_RCNNS = [NETWORKS[f"maskrcnn_resnet{name}"] for name in ("50_fpn", "50_fpn_v2", "101_fpn")]
 
@@ -117,4 +119,17 @@ def test_the_default_weights_of_detectron2_are_fetched_and_loaded(name, weights_
     trained = load_weights(network, WeightsRequest())
     assert trained.origin.name == ZOO[name].name
     assert trained.named
+    assert trained.notes == ()
     assert (trained.model.state_dict()["rpn.head.cls_logits.bias"] == 0.5).all()
+
+
+def test_a_zoo_file_that_nobody_published_a_hash_of_is_warned_of(weights_server):
+    folder, _ = weights_server
+    network = NETWORKS["maskrcnn_resnet101_fpn"]
+    zoo_file = ZOO[network.name]
+    assert zoo_file.sha256 is None
+    arrays = {key: np.full(shape, 0.5, np.float32) for key, shape in shapes_in_detectron2(network).items()}
+    file = write_zoo_file(folder / Path(zoo_file.url).name, arrays)
+    (note,) = load_weights(network, WeightsRequest()).notes
+    assert note.startswith("WARNING: ")
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in note

@@ -1,5 +1,6 @@
 from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -37,6 +38,17 @@ def test_a_constant_rate_video_keeps_frame_count_rate_and_duration_exactly(tmp_p
 def test_it_is_what_browsers_play(tmp_path):
     video = copy(clips.clip(tmp_path / "in.mp4"), tmp_path / "out.mp4")
     assert (video.codec, video.pixel_format, video.index_first) == ("h264", "yuv420p", True)
+
+
+@pytest.mark.parametrize("rate", [Fraction(5), Fraction(25, 2)], ids=str)
+def test_a_player_can_jump_to_every_fourth_second(tmp_path, rate):
+    path = tmp_path / "out.mp4"
+    with VideoWriter(path, rate=rate) as video:
+        for _ in range(round(13 * rate)):
+            video.write(np.full((48, 64, 3), 99, np.uint8))
+    with av.open(str(path)) as container:
+        keys = [packet.pts * packet.time_base for packet in container.demux(video=0) if packet.is_keyframe]
+    assert keys == [0, 4, 8, 12]
 
 
 @pytest.mark.parametrize("stride", [2, 3])
@@ -102,6 +114,17 @@ def test_a_frame_of_another_size_is_fitted_to_the_first(tmp_path):
         video.write(clips.frame(0))
         video.write(cv2.resize(clips.frame(1), (128, 96)))
     assert clips.play(tmp_path / "out.mp4").numbers == [0, 1]
+
+
+def test_a_frame_of_another_shape_is_not_stretched(tmp_path):
+    with VideoWriter(tmp_path / "out.mp4", rate=Fraction(10)) as video:
+        video.write(np.full((48, 64, 3), 200, np.uint8))
+        video.write(np.full((96, 96, 3), 200, np.uint8))
+    with open_source(str(tmp_path / "out.mp4")) as source:
+        image = list(source)[1].image[..., 0].astype(int)
+    assert image[:, :6].max() < 30
+    assert image[:, -6:].max() < 30
+    assert image[:, 12:-12].min() > 180
 
 
 def test_without_a_frame_there_is_no_file(tmp_path):

@@ -1,0 +1,296 @@
+"""An export from plain options: texts, numbers and paths, as a script or the command line has them."""
+
+from __future__ import annotations
+
+import operator
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from segopt.errors import UsageError
+from segopt.frame import Frame
+from segopt.model.card import MODES, Mode
+from segopt_export import exporter
+from segopt_export.exporter import Exported
+from segopt_export.networks.families import Style
+from segopt_export.networks.table import NETWORKS, Branch
+from segopt_export.precision.fitting import Precision
+from segopt_export.request import ExportRequest
+from segopt_export.static.limits import DetectionLimits, Target
+from segopt_export.weights.loading import WeightsRequest
+
+
+def export(
+    mode: str,
+    *,
+    network: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    weights_key: str | None = None,
+    weights_style: str | None = None,
+    classes: str | os.PathLike[str] | None = None,
+    semantic: str | None = None,
+    semantic_weights: str | os.PathLike[str] | None = None,
+    semantic_weights_key: str | None = None,
+    semantic_classes: str | os.PathLike[str] | None = None,
+    instance: str | None = None,
+    instance_weights: str | os.PathLike[str] | None = None,
+    instance_weights_key: str | None = None,
+    instance_classes: str | os.PathLike[str] | None = None,
+    size: tuple[int, int] | str | None = None,
+    batch: int = 1,
+    max_detections: int = 100,
+    candidates: int = 2000,
+    suppression_steps: int = 20,
+    frozen_norm_eps: float | None = None,
+    precision: str = "fp32",
+    calibration: str | os.PathLike[str] | Sequence[Frame] | None = None,
+    target: str = "cpu",
+    output: str | os.PathLike[str] | None = None,
+) -> Exported:
+    """Export a network, or two that are fused, to one ONNX file that is checked against PyTorch.
+
+    What the command ``segopt export`` does, without building a plan; :func:`segopt.build` makes one from the file.
+    Messages name options as the command line does: ``--semantic-weights`` is ``semantic_weights``.
+
+    >>> import segopt_export
+    >>> segopt_export.export("semantic", network="fcn_resnet50", size=(512, 896))  # doctest: +SKIP
+    >>> segopt_export.export(  # doctest: +SKIP
+    ...     "panoptic",
+    ...     semantic="deeplabv3_resnet50",
+    ...     semantic_weights="street.pth",
+    ...     semantic_classes="street.json",
+    ...     instance="maskrcnn_resnet50_fpn",
+    ...     precision="fp16",
+    ...     output="street.onnx",
+    ... )
+
+    Args:
+        mode: ``semantic``, ``instance`` or ``panoptic``.
+        network: its name; of a panoptic export one network that answers both. None is the mode's default.
+        weights: ``default``, ``demo``, ``random``, or a ``.pth``, ``.pt``, ``.safetensors`` or ``.pkl`` file.
+        weights_key: which of a file's networks is meant: the key of its weights, such as ``model_ema``.
+        weights_style: ``pytorch`` or ``caffe``, of a checkpoint of mmdetection's that does not say it.
+        classes: JSON file with names, or COCO categories, of a weights file's classes.
+        semantic: panoptic of two networks: the semantic one, with ``semantic_weights`` and ``semantic_classes``.
+        semantic_weights: as ``weights``, of the semantic network.
+        semantic_weights_key: as ``weights_key``, of the semantic network's file.
+        semantic_classes: as ``classes``, of the semantic network.
+        instance: panoptic of two networks: the instance one, with ``instance_weights`` and ``instance_classes``.
+        instance_weights: as ``weights``, of the instance network.
+        instance_weights_key: as ``weights_key``, of the instance network's file.
+        instance_classes: as ``classes``, of the instance network.
+        size: height and width of the canvas in pixels, multiples of 32; None is (800, 1344), semantic (512, 896),
+            demo weights (256, 448).
+        batch: frames at once.
+        max_detections: detections per frame.
+        candidates: boxes above the score threshold that enter suppression; at most 3840.
+        suppression_steps: steps of suppression in the graph.
+        frozen_norm_eps: epsilon of a Mask R-CNN file's frozen batch norms; 1e-5 where training began from
+            ImageNet.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        calibration: fp16 and int8: folder of pictures like yours, or the pictures, uint8 BGR [h, w, 3] each.
+        target: ``cpu`` or ``tensorrt``: what the graph is made fast for; it runs on both.
+        output: the ``.onnx`` file; None is ``engines/MODE-NETWORKS-PRECISION.onnx`` in the current folder.
+
+    Returns:
+        The file's path, its card, the figures of the comparison with PyTorch, and notes on the choices made.
+
+    Raises:
+        UsageError: options that are unknown, or do not go together.
+        ExportError: the network cannot be exported: unknown name, weights that do not fit, bad size, failed check.
+        SourceError: no picture for the calibration can be read.
+        SinkError: the file cannot be written.
+    """
+    request = request_of(
+        mode,
+        network=network,
+        weights=weights,
+        weights_key=weights_key,
+        weights_style=weights_style,
+        classes=classes,
+        semantic=semantic,
+        semantic_weights=semantic_weights,
+        semantic_weights_key=semantic_weights_key,
+        semantic_classes=semantic_classes,
+        instance=instance,
+        instance_weights=instance_weights,
+        instance_weights_key=instance_weights_key,
+        instance_classes=instance_classes,
+        size=size,
+        batch=batch,
+        max_detections=max_detections,
+        candidates=candidates,
+        suppression_steps=suppression_steps,
+        frozen_norm_eps=frozen_norm_eps,
+        precision=precision,
+        calibration=calibration,
+        target=target,
+        output=output,
+    )
+    return exporter.export(request)
+
+
+def request_of(
+    mode: str,
+    *,
+    network: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    weights_key: str | None = None,
+    weights_style: str | None = None,
+    classes: str | os.PathLike[str] | None = None,
+    semantic: str | None = None,
+    semantic_weights: str | os.PathLike[str] | None = None,
+    semantic_weights_key: str | None = None,
+    semantic_classes: str | os.PathLike[str] | None = None,
+    instance: str | None = None,
+    instance_weights: str | os.PathLike[str] | None = None,
+    instance_weights_key: str | None = None,
+    instance_classes: str | os.PathLike[str] | None = None,
+    size: tuple[int, int] | str | None = None,
+    batch: int = 1,
+    max_detections: int = 100,
+    candidates: int = 2000,
+    suppression_steps: int = 20,
+    frozen_norm_eps: float | None = None,
+    precision: str = "fp32",
+    calibration: str | os.PathLike[str] | Sequence[Frame] | None = None,
+    target: str = "cpu",
+    output: str | os.PathLike[str] | None = None,
+) -> ExportRequest:
+    """Options of :func:`export` as a request.
+
+    Raises:
+        UsageError: options that are unknown, or do not go together.
+    """
+    checked_mode = cast("Mode", _one_of("mode", mode, MODES))
+    checked_precision = cast("Precision", _one_of("precision", precision, get_args(Precision)))
+    if calibration is not None and checked_precision == "fp32":
+        raise UsageError("--calibration is for --precision fp16 and int8; fp32 needs no pictures")
+    style = (
+        None if weights_style is None else cast("Style", _one_of("weights-style", weights_style, get_args(Style)))
+    )
+    options = _by_branch(
+        checked_mode,
+        shared=_Given.of(network, weights, classes, weights_key),
+        semantic=_Given.of(semantic, semantic_weights, semantic_classes, semantic_weights_key),
+        instance=_Given.of(instance, instance_weights, instance_classes, instance_weights_key),
+    )
+    return ExportRequest(
+        mode=checked_mode,
+        networks={branch: given.network for branch, given in options.items() if given.network},
+        weights={
+            branch: WeightsRequest(
+                given.weights or "default",
+                Path(given.classes) if given.classes else None,
+                frozen_norm_eps,
+                key=given.weights_key,
+                style=None if branch == "semantic" else style,
+            )
+            for branch, given in options.items()
+        },
+        canvas=_canvas(size),
+        batch=batch,
+        limits=DetectionLimits(max_detections, candidates, suppression_steps),
+        target=cast("Target", _one_of("target", target, get_args(Target))),
+        precision=checked_precision,
+        calibration=os.fspath(calibration) if isinstance(calibration, (str, os.PathLike)) else calibration,
+        output=None if output is None else Path(output),
+    )
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What was given for one network; None where nothing was."""
+
+    network: str | None
+    weights: str | None
+    classes: str | None
+    weights_key: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        network: str | None,
+        weights: str | os.PathLike[str] | None,
+        classes: str | os.PathLike[str] | None,
+        weights_key: str | None,
+    ) -> _Given:
+        """With paths as texts."""
+        files = [None if file is None else os.fspath(file) for file in (weights, classes)]
+        return cls(network, files[0], files[1], weights_key)
+
+    def refuse(self, branch: str, reason: str) -> None:
+        """Raise a UsageError, with this reason, that names the first of a branch's options that was given."""
+        for name, value in vars(self).items():
+            if value is not None:
+                option = name.replace("_", "-")
+                given = branch if option == "network" else f"{branch}-{option}"
+                raise UsageError(f"--{given} {reason.format(option)}")
+
+
+def _by_branch(mode: Mode, *, shared: _Given, semantic: _Given, instance: _Given) -> dict[Branch, _Given]:
+    """Options of each branch; what names no branch belongs to the only one there is, or to both (weights)."""
+    own: dict[Branch, _Given] = {"semantic": semantic, "instance": instance}
+    nothing = _Given(None, None, None)
+    of_two = any(given != nothing for given in own.values())
+    if mode == "panoptic" and (shared.network is not None or (shared.weights == "demo" and not of_two)):
+        _check_one_for_both(shared, own)
+        return {"panoptic": shared}
+    if mode == "panoptic":
+        if shared.classes is not None:
+            raise UsageError(
+                "--classes does not say which network of a panoptic export it is for; give --semantic-classes"
+            )
+        if shared.weights_key is not None:
+            raise UsageError(
+                "--weights-key does not say which network of a panoptic export it is for; give "
+                "--semantic-weights-key or --instance-weights-key"
+            )
+        if shared.weights not in (None, "default", "demo", "random"):
+            raise UsageError(
+                f"--weights {shared.weights} is one file for two networks; "
+                "give --semantic-weights and --instance-weights, or --network with one network that answers both"
+            )
+        return {branch: replace(given, weights=given.weights or shared.weights) for branch, given in own.items()}
+    for branch, given in own.items():
+        given.refuse(branch, f"is for panoptic exports; a {mode} export takes --{{}}")
+    return {mode: shared}
+
+
+def _check_one_for_both(shared: _Given, own: Mapping[Branch, _Given]) -> None:
+    """See that a panoptic export of one network is asked for as one."""
+    known = NETWORKS.get(shared.network or "")
+    if known is not None and known.branch != "panoptic":
+        takers = ", ".join(network.name for network in NETWORKS.values() if network.branch == "panoptic")
+        raise UsageError(
+            f"--network {known.name} answers one half of a panoptic export; give --semantic and --instance, "
+            f"or one network for both: {takers}"
+        )
+    for branch, given in own.items():
+        given.refuse(branch, "is for a panoptic export of two networks; --network names one for both")
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise UsageError(f"--{option} {value} is unknown; give one of {', '.join(allowed)}")
+    return value
+
+
+def _canvas(size: tuple[int, int] | str | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    if isinstance(size, str):
+        found = re.fullmatch(r"(\d{1,6})[xX](\d{1,6})", size.strip())
+        sides: Sequence[Any] = found.groups() if found else ()
+        form = "HEIGHTxWIDTH in pixels, such as 800x1344"
+    else:
+        sides = list(size) if isinstance(size, Iterable) else ()
+        form = "(height, width) in pixels, such as (800, 1344)"
+    try:
+        height, width = (int(side) if isinstance(side, str) else operator.index(side) for side in sides)
+    except (TypeError, ValueError):
+        raise UsageError(f"--size {size} is no size; give {form}") from None
+    return height, width
