@@ -169,6 +169,8 @@ def request_of(
     checked_precision = cast("Precision", _one_of("precision", precision, get_args(Precision)))
     if calibration is not None and checked_precision == "fp32":
         raise UsageError("--calibration is for --precision fp16 and int8; fp32 needs no pictures")
+    if weights_style is not None and checked_mode == "semantic":
+        raise UsageError("--weights-style is for mmdetection's detectors; a semantic export takes none")
     style = (
         None if weights_style is None else cast("Style", _one_of("weights-style", weights_style, get_args(Style)))
     )
