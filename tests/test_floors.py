@@ -39,6 +39,7 @@ FLOORS = {
         ["onnx_file"],
         ["precision"],
         ["request"],
+        ["settings_notes"],
         ["card"],
         ["exporter"],
     ],

@@ -5,16 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from segopt_export.networks.parts import logits_of
 from segopt_export.static.graph import GraphBranch
 
 
 class StaticSemantic(GraphBranch):
-    """A trained FCN, DeepLabV3 or LR-ASPP of torchvision, with its argmax in the graph.
+    """A trained semantic network, with its argmax in the graph.
 
     A label map is one byte a pixel, where the logits of 21 classes are 84.
 
     Args:
-        model: the network, in eval mode.
+        model: the network, in eval mode; answers logits [B, C, H, W], or ``{"out": logits}``.
     """
 
     output_names = ("semantic",)
@@ -25,5 +26,5 @@ class StaticSemantic(GraphBranch):
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
         """float32 [B, 3, H, W], RGB, normalized -> class index uint8 [B, H, W]."""
-        logits = self.model(image)["out"]
+        logits = logits_of(self.model(image))
         return (logits.argmax(dim=1).to(torch.uint8),)

@@ -107,7 +107,7 @@ def detectron2_model(
     own = (counts.things + 1, *([counts.semantic] if counts.semantic is not None else []))
     given = {name for name in state if not _NOT_WEIGHTS.fullmatch(name)}
     for other in NETWORKS.values():
-        if other is not network and other.branch == network.branch and given == _names_in(other, own):
+        if other.name != network.name and other.branch == network.branch and given == _names_in(other, own):
             raise ExportError(f"{path}: these are Detectron2's weights of {other.name}, not of {network.name}")
     tensors = from_detectron2(state, _shapes(network.detectron2, own), path)
     model = network.detectron2(*own)

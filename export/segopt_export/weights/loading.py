@@ -137,7 +137,7 @@ def _random(network: Network, request: WeightsRequest) -> Trained:
         raise ExportError(f"{request.class_file}: class names have no meaning for random weights; leave them out")
     model = network.build(*(len(names) for names in lists))
     enliven(model, seed=request.seed)
-    origin = WeightsOrigin(f"random (seed {request.seed})", _sha256_of_state(model.state_dict()))
+    origin = WeightsOrigin(f"random (seed {request.seed})", sha256_of_state(model.state_dict()))
     return _trained(network, model, lists, origin, named=True)
 
 
@@ -211,7 +211,7 @@ def _differences(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
 
 def _misfit(network: Network, state: dict[str, Tensor]) -> str:
     for other in NETWORKS.values():
-        if other is not network and _fits(other, state):
+        if other.name != network.name and _fits(other, state):
             return f"these are weights of {other.name}, not of {network.name}"
     some = (2, 2) if network.branch == "panoptic" else (2,)
     differences = _differences(_on_meta(lambda: network.build(*(network.class_counts(state) or some))), state)
@@ -234,7 +234,8 @@ def _on_meta(build: Callable[[], nn.Module]) -> nn.Module:
         return build()
 
 
-def _sha256_of_state(state: dict[str, Tensor]) -> str:
+def sha256_of_state(state: dict[str, Tensor]) -> str:
+    """Hexadecimal SHA-256 of tensors where there is no file."""
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())

@@ -30,7 +30,11 @@ _SCENE_SEED = 100_000
 def export(
     mode: Annotated[str, typer.Option(help="semantic, instance or panoptic.")],
     network: Annotated[
-        str | None, typer.Option(help="The network; of a panoptic export, one that answers both.")
+        str | None,
+        typer.Option(
+            help="The network: a name, or an import path to what builds your own, such as my_project.models:build. "
+            "Of a panoptic export, one that answers both."
+        ),
     ] = None,
     semantic: Annotated[str | None, typer.Option(help="Panoptic: the semantic network.")] = None,
     instance: Annotated[str | None, typer.Option(help="Panoptic: the instance network.")] = None,
@@ -44,6 +48,14 @@ def export(
     ] = None,
     semantic_classes: Annotated[Path | None, typer.Option(help="Panoptic: of the semantic network.")] = None,
     instance_classes: Annotated[Path | None, typer.Option(help="Panoptic: of the instance network.")] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            help="Json file of what weights do not hold: anchors, thresholds, mean. settings_of() makes it."
+        ),
+    ] = None,
+    semantic_settings: Annotated[Path | None, typer.Option(help="Panoptic: of the semantic network.")] = None,
+    instance_settings: Annotated[Path | None, typer.Option(help="Panoptic: of the instance network.")] = None,
     size: Annotated[
         str | None,
         typer.Option(
@@ -51,7 +63,10 @@ def export(
         ),
     ] = None,
     batch: Annotated[int, typer.Option(help="Frames at once.")] = 1,
-    max_detections: Annotated[int, typer.Option(help="Detections per frame.")] = 100,
+    max_detections: Annotated[
+        int | None,
+        typer.Option(help="Detections per frame.", show_default="the network's own box_detections_per_img, 100"),
+    ] = None,
     candidates: Annotated[
         int, typer.Option(help="Boxes above the score threshold that enter suppression; at most 3840.")
     ] = 2000,
@@ -62,7 +77,12 @@ def export(
             help="Epsilon of a Mask R-CNN file's frozen batch norms: 1e-5 where training began from ImageNet."
         ),
     ] = None,
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="fp32, fp16 or int8.", show_default="fp16 where a TensorRT plan is built from the file, else fp32"
+        ),
+    ] = None,
     calibration: Annotated[
         str | None,
         typer.Option(
@@ -100,14 +120,25 @@ def export(
     builder = None if no_build else builder_here()
     chosen = target or ("tensorrt" if builder else "cpu")
     checked_target = cast("Target", _one_of("target", chosen, get_args(Target)))
-    checked_precision = cast("Precision", _one_of("precision", precision, get_args(Precision)))
+    chosen_precision = precision or ("fp16" if builder else "fp32")
+    checked_precision = cast("Precision", _one_of("precision", chosen_precision, get_args(Precision)))
     if calibration is not None and checked_precision == "fp32":
         raise UsageError("--calibration is for --precision fp16 and int8; fp32 needs no pictures")
     options = _by_branch(
         checked_mode,
-        shared={"network": network, "weights": weights, "classes": classes},
-        semantic={"network": semantic, "weights": semantic_weights, "classes": semantic_classes},
-        instance={"network": instance, "weights": instance_weights, "classes": instance_classes},
+        shared={"network": network, "weights": weights, "classes": classes, "settings": settings},
+        semantic={
+            "network": semantic,
+            "weights": semantic_weights,
+            "classes": semantic_classes,
+            "settings": semantic_settings,
+        },
+        instance={
+            "network": instance,
+            "weights": instance_weights,
+            "classes": instance_classes,
+            "settings": instance_settings,
+        },
     )
     branches = cast("Sequence[Branch]", list(options))
     request = ExportRequest(
@@ -117,6 +148,7 @@ def export(
             b: WeightsRequest(options[b]["weights"] or "default", options[b]["classes"], frozen_norm_eps)
             for b in branches
         },
+        settings={b: options[b]["settings"] for b in branches if options[b]["settings"]},
         canvas=_size(size),
         batch=batch,
         limits=DetectionLimits(max_detections, candidates, suppression_steps),
@@ -125,12 +157,18 @@ def export(
         calibration=calibration,
         output=output,
     )
-    if precision == "int8" and calibration is None and all(w.spec == "demo" for w in request.weights.values()):
+    if (
+        checked_precision == "int8"
+        and calibration is None
+        and all(w.spec == "demo" for w in request.weights.values())
+    ):
         request = replace(request, calibration=_scenes(request.canvas or DEMO_CANVAS))
     began = time.perf_counter()
     made = export_request(request, step=step)
     if not no_build:
         made.notes.append(_note_on_plan(builder, None if target else checked_target))
+    if builder and precision is None:
+        made.notes.append("half precision, since a plan is built from the file; --precision fp32 makes it single")
     _report(made, time.perf_counter() - began)
     if builder:
         build_and_report(made.path, BuildOptions(runtime=builder))
@@ -176,10 +214,12 @@ def _by_branch(
     if mode == "panoptic" and (shared["network"] is not None or (shared["weights"] == "demo" and not of_two)):
         return {"panoptic": _one_for_both(shared, own)}
     if mode == "panoptic":
-        if shared["classes"] is not None:
-            raise UsageError(
-                "--classes does not say which network of a panoptic export it is for; give --semantic-classes"
-            )
+        for name in ("classes", "settings"):
+            if shared[name] is not None:
+                raise UsageError(
+                    f"--{name} does not say which network of a panoptic export it is for; give --semantic-{name} "
+                    f"or --instance-{name}"
+                )
         if shared["weights"] not in (None, "default", "demo", "random"):
             raise UsageError(
                 f"--weights {shared['weights']} is one file for two networks; "
