@@ -2,16 +2,21 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from segopt.masks.paste import paste_mask
 from segopt_export.classes import default_classes
 from segopt_export.networks.table import NETWORKS
 from segopt_export.weights.random import enliven, random_picture
 
 CANVAS = (256, 320)
+
+TIE = 2e-4
+"""Two scores this close may change places: sums in another order move each by up to half of it."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,39 @@ def detections_of(outputs: dict[str, Tensor], i: int) -> Detections:
     """Used slots of frame ``i`` of a static graph's outputs."""
     used = outputs["scores"][i] >= 0
     return Detections(*(outputs[name][i][used] for name in ("boxes", "scores", "labels", "masks")))
+
+
+def assert_same_detections(expected, found):
+    """The same detections in the same order, where scores that nearly tie may change places.
+
+    One in a hundred may be another: an IoU within rounding of suppression's threshold falls either way.
+    """
+    assert len(found) == len(expected)
+    free = torch.ones(len(found), dtype=torch.bool)
+    unmatched: list[int] = []
+    for i in range(len(expected)):
+        near = (found.boxes - expected.boxes[i]).abs().amax(dim=1) <= 0.05
+        near &= (found.scores - expected.scores[i]).abs() <= 1e-4
+        near &= free & (found.labels == expected.labels[i])
+        if not near.any():
+            unmatched.append(i)
+            continue
+        j = int(near.nonzero()[0])
+        free[j] = False
+        assert abs(i - j) <= len(unmatched) or abs(float(expected.scores[i] - expected.scores[j])) <= TIE
+        theirs = (expected.masks[i] >= 0.5).numpy()
+        # torchvision rounds a widened box to whole pixels: where a corner lies within the error of a whole pixel,
+        # the mask jumps by one, so a mask may agree in its own box or in torchvision's.
+        assert any(same_mask(found.masks[j], box, theirs) for box in (found.boxes[j], expected.boxes[i]))
+    assert len(unmatched) <= len(expected) // 100, f"detections {unmatched} of torchvision have no match"
+
+
+def same_mask(mask, box, expected):
+    height, width = expected.shape
+    ours = paste_mask(mask.numpy(), box.numpy(), height, width).on_canvas(height, width)
+    union = np.count_nonzero(ours | expected)
+    # One pixel of a mask of a few can round either way.
+    return np.count_nonzero(ours ^ expected) <= max(1, 0.01 * union)
 
 
 def more_background(model: nn.Module, shift: float) -> None:

@@ -12,7 +12,7 @@ from segopt_export.networks.settings import is_detector, settings_of
 from segopt_export.networks.table import Branch
 from segopt_export.request import ExportRequest
 from segopt_export.static.build import normalization_of, shared_normalization
-from segopt_export.weights.loading import Trained
+from segopt_export.weights.loading import Trained, WeightsRequest
 
 _OF_THE_CANVAS = ("min_size", "max_size")
 """The canvas takes their place, and the export says how large it is."""
@@ -53,12 +53,12 @@ def _note(request: ExportRequest, branch: Branch, network: Trained) -> str | Non
             f"{network.network.name}: anchors, thresholds and normalization were read from the network itself"
             + (f"; {option} changed {', '.join(given)}" if given else "")
         )
-    spec = request.weights[branch].spec if branch in request.weights else "default"
-    if network.network.module is None and spec in ("default", "demo", "random"):
+    wanted = request.weights.get(branch, WeightsRequest())
+    if network.network.module is None and wanted.spec in ("default", "demo", "random"):
         return f"{option} changed {', '.join(given)}" if given else None
     said = {*given, *_OF_THE_CANVAS}
     untold = {name: value for name, value in values.items() if name not in said}
-    if request.weights[branch].frozen_norm_eps is not None:
+    if wanted.frozen_norm_eps is not None:
         untold.pop("frozen_norm_eps", None)
     if not untold:
         return None

@@ -32,8 +32,8 @@ def export(
     network: Annotated[
         str | None,
         typer.Option(
-            help="The network: a name, or an import path to what builds your own, such as my_project.models:build. "
-            "Of a panoptic export, one that answers both."
+            help="The network: a name, or an import path to what builds yours, such as my_project.models:build; "
+            "of a panoptic export, one that answers both."
         ),
     ] = None,
     semantic: Annotated[str | None, typer.Option(help="Panoptic: the semantic network.")] = None,

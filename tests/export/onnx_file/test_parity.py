@@ -1,12 +1,11 @@
 """Every network of the table says what torchvision's own says: as an eager module and as an ONNX file."""
 
-import numpy as np
 import onnxruntime
 import pytest
 import torch
 
 import lively
-from segopt.masks.paste import paste_mask
+from lively import assert_same_detections
 from segopt_export.networks.table import NETWORKS
 from segopt_export.onnx_file.tracing import trace
 from segopt_export.static.build import build_graph
@@ -16,8 +15,6 @@ from segopt_export.weights.loading import Trained
 
 SEMANTIC = [name for name, entry in NETWORKS.items() if entry.branch == "semantic"]
 INSTANCE = [name for name, entry in NETWORKS.items() if entry.branch == "instance"]
-TIE = 2e-4
-"""Two scores this close may change places: sums in another order move each by up to half of it."""
 
 
 def graph_of(*models, batch_limits=None, target="cpu") -> SegmentationGraph:
@@ -44,39 +41,6 @@ class OnnxRun:
         session = onnxruntime.InferenceSession(self.model.SerializeToString(), providers=["CPUExecutionProvider"])
         arrays = session.run(None, {"image": image.numpy()})
         return {name: torch.from_numpy(a) for name, a in zip(self.names, arrays, strict=True)}
-
-
-def assert_same_detections(expected, found):
-    """The same detections in the same order, where scores that nearly tie may change places.
-
-    One in a hundred may be another: an IoU within rounding of suppression's threshold falls either way.
-    """
-    assert len(found) == len(expected)
-    free = torch.ones(len(found), dtype=torch.bool)
-    unmatched: list[int] = []
-    for i in range(len(expected)):
-        near = (found.boxes - expected.boxes[i]).abs().amax(dim=1) <= 0.05
-        near &= (found.scores - expected.scores[i]).abs() <= 1e-4
-        near &= free & (found.labels == expected.labels[i])
-        if not near.any():
-            unmatched.append(i)
-            continue
-        j = int(near.nonzero()[0])
-        free[j] = False
-        assert abs(i - j) <= len(unmatched) or abs(float(expected.scores[i] - expected.scores[j])) <= TIE
-        theirs = (expected.masks[i] >= 0.5).numpy()
-        # torchvision rounds a widened box to whole pixels: where a corner lies within the error of a whole pixel,
-        # the mask jumps by one, so a mask may agree in its own box or in torchvision's.
-        assert any(same_mask(found.masks[j], box, theirs) for box in (found.boxes[j], expected.boxes[i]))
-    assert len(unmatched) <= len(expected) // 100, f"detections {unmatched} of torchvision have no match"
-
-
-def same_mask(mask, box, expected):
-    height, width = expected.shape
-    ours = paste_mask(mask.numpy(), box.numpy(), height, width).on_canvas(height, width)
-    union = np.count_nonzero(ours | expected)
-    # One pixel of a mask of a few can round either way.
-    return np.count_nonzero(ours ^ expected) <= max(1, 0.01 * union)
 
 
 @pytest.mark.parametrize("name", SEMANTIC)
