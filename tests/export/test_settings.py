@@ -23,6 +23,7 @@ from segopt_export.weights.loading import WeightsRequest
 RCNN = "maskrcnn_resnet50_fpn"
 SMALL = "maskrcnn_mobilenet_v3_small_fpn"
 CLASSES = 12
+CANVAS = (128, 160)
 
 ANCHORS = ((8,), (16,), (32,), (64,), (128,))
 CHANGED = {
@@ -57,7 +58,7 @@ def rcnn(**options):
 def trained(tmp_path_factory):
     """A lively network with the usual settings: its state dict, and a file of it."""
     model = rcnn()
-    lively.enliven(model, size=lively.CANVAS)
+    lively.enliven(model, size=CANVAS)
     path = tmp_path_factory.mktemp("weights") / "mine.pth"
     torch.save(model.state_dict(), path)
     return model.state_dict(), path
@@ -65,7 +66,7 @@ def trained(tmp_path_factory):
 
 def answer(trained, image, **limits):
     """Our detections for the first picture."""
-    graph = build_graph({"instance": trained}, lively.CANVAS, DetectionLimits(**limits), "cpu")
+    graph = build_graph({"instance": trained}, CANVAS, DetectionLimits(**limits), "cpu")
     with torch.no_grad():
         outputs = dict(zip(graph.output_names, graph(image), strict=True))
     assert outputs["converged"].all()
@@ -74,11 +75,11 @@ def answer(trained, image, **limits):
 
 def through_settings(path, settings):
     network = NETWORKS[RCNN].with_settings(read_settings(json.loads(json.dumps(settings)), detector=True))
-    return load_any(network, WeightsRequest(str(path)), lively.CANVAS)
+    return load_any(network, WeightsRequest(str(path)), CANVAS)
 
 
 def through_the_module(model):
-    return load_any(live_network(model, "mine", "instance", {}), WeightsRequest(), lively.CANVAS)
+    return load_any(live_network(model, "mine", "instance", {}), WeightsRequest(), CANVAS)
 
 
 @pytest.mark.parametrize("what", CHANGED)
@@ -87,11 +88,11 @@ def test_the_same_tensors_with_other_settings(trained, what):
     state, path = trained
     model = rcnn(**CHANGED[what])
     model.load_state_dict(state)
-    image = lively.pictures(1)
+    image = lively.pictures(1, CANVAS)
     live = through_the_module(model)
     (expected,) = lively.torchvision_detections(model, image)
     assert len(expected) == 100
-    limits = {"candidates": 3840, "suppression_steps": 40}
+    limits = {"suppression_steps": 40}
     assert_same_detections(expected, answer(through_settings(path, settings_of(model)), image, **limits))
     assert_same_detections(expected, answer(live, image, **limits))
     with pytest.raises(AssertionError):
@@ -100,10 +101,10 @@ def test_the_same_tensors_with_other_settings(trained, what):
 
 def test_all_at_once_and_layers_of_other_shapes(tmp_path):
     model = rcnn(**ALL)
-    lively.enliven(model, size=lively.CANVAS)
+    lively.enliven(model, size=CANVAS)
     path = tmp_path / "mine.pth"
     torch.save(model.state_dict(), path)
-    image = lively.pictures(1)
+    image = lively.pictures(1, CANVAS)
     trained, live = through_settings(path, settings_of(model)), through_the_module(model)
     (expected,) = lively.torchvision_detections(model, image)
     assert len(expected) == 80
@@ -123,7 +124,7 @@ def small(tmp_path_factory):
     model.transform.min_size, model.transform.max_size = (100, 120), 150
     model.rpn.anchor_generator = AnchorGenerator(ANCHORS, ((0.25, 1.0, 4.0),) * 5)
     model.roi_heads.nms_thresh, model.roi_heads.detections_per_img = 0.3, 40
-    lively.enliven(model, size=(128, 160))
+    lively.enliven(model, size=CANVAS)
     torch.save(model.state_dict(), folder / "mine.pth")
     with (folder / "model.json").open("w") as file:
         json.dump(settings_of(model), file)
@@ -148,7 +149,7 @@ def test_a_settings_file_on_the_command_line(small, segopt_cli, tmp_path):
     assert card.std == (0.3, 0.15, 0.25)
     recorded = json.loads((folder / "model.json").read_text())
     assert card.settings == {"instance": recorded}
-    image = lively.pictures(1, (128, 160))
+    image = lively.pictures(1, CANVAS)
     (expected,) = lively.torchvision_detections(model, image)
     with segopt.load(file) as segmenter:
         outputs = segmenter.backend.infer({"image": image.numpy()})
