@@ -7,7 +7,7 @@ way would be left out of it in silence, so it is refused by name.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -52,9 +52,29 @@ def feature_sizes(backbone: nn.Module, canvas: Size) -> dict[str, Size]:
     return {name: (int(level.shape[-2]), int(level.shape[-1])) for name, level in levels_of(features).items()}
 
 
-def pooled_levels(pool: MultiScaleRoIAlign, sizes: Mapping[str, Size]) -> list[str]:
-    """Names of the levels that a pooler reads, in the backbone's order."""
-    return [name for name in sizes if name in pool.featmap_names]
+def pooled_levels(pool: MultiScaleRoIAlign, sizes: Mapping[str, Size], canvas: Size) -> list[str]:
+    """Names of the levels that a pooler reads, in the backbone's order.
+
+    Args:
+        pool: the network's own.
+        sizes: height and width of each of the backbone's feature maps.
+        canvas: height and width in pixels.
+    """
+    names = [name for name in sizes if name in pool.featmap_names]
+    return names[: _reachable(_stride_exponents(names, sizes, canvas))]
+
+
+def _stride_exponents(names: Sequence[str], sizes: Mapping[str, Size], canvas: Size) -> list[int]:
+    """Binary logarithms of levels' strides, as torchvision's ``_infer_scale`` finds them."""
+    return [round(math.log2(canvas[0] / sizes[name][0])) for name in names]
+
+
+def _reachable(exponents: Sequence[int]) -> int:
+    """How many levels torchvision's ``LevelMapper`` can send a box to: those between its first and its last stride.
+
+    The pyramid of ``fasterrcnn_mobilenet_v3_large_fpn`` has two of stride 32, and the second is never read.
+    """
+    return exponents[-1] - exponents[0] + 1 if exponents else 0
 
 
 def check_detector(model: nn.Module, name: str, canvas: Size) -> None:
@@ -71,7 +91,7 @@ def check_detector(model: nn.Module, name: str, canvas: Size) -> None:
     inside = _detector_inside(model)
     if not isinstance(model, (GeneralizedRCNN, PanopticFPN)):
         hint = f"; give its part {inside}" if inside else ""
-        raise ExportError(f"{name}: is a {_kind(model)}, and no MaskRCNN of torchvision{hint}")
+        raise ExportError(f"{name}: is a {_kind(model)}, no MaskRCNN of torchvision{hint}")
     if isinstance(model, GeneralizedRCNN) and type(model).forward is not GeneralizedRCNN.forward:
         raise _refused(name, "forward", f"is that of {_kind(model)}, not of torchvision's GeneralizedRCNN")
     heads: Any = model.roi_heads
@@ -174,11 +194,11 @@ def _check_pools(heads: Any, name: str, sizes: Mapping[str, Size], canvas: Size)
             raise _refused(
                 name, where, f"has a sampling_ratio of {pool.sampling_ratio}: as many samples as a box is large"
             )
-        levels = pooled_levels(pool, sizes)
+        levels = [level for level in sizes if level in pool.featmap_names]
         if not levels:
             raise _refused(name, where, f"pools levels {pool.featmap_names}, and the backbone has {list(sizes)}")
-        strides = [round(math.log2(canvas[0] / sizes[level][0])) for level in levels]
-        if strides != list(range(strides[0], strides[0] + len(strides))):
+        strides = _stride_exponents(levels, sizes, canvas)
+        if strides[: _reachable(strides)] != list(range(strides[0], strides[-1] + 1)):
             shown = ", ".join(str(2**k) for k in strides)
             raise _refused(
                 name, where, f"pools levels of strides {shown}, which do not double from one to the next"

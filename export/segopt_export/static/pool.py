@@ -29,7 +29,7 @@ class StaticPool(nn.Module):
 
     def __init__(self, pool: MultiScaleRoIAlign, sizes: Mapping[str, Size], canvas: Size, target: Target) -> None:
         super().__init__()
-        self.levels = pooled_levels(pool, sizes)
+        self.levels = pooled_levels(pool, sizes, canvas)
         pooled = [sizes[name] for name in self.levels]
         self.align: nn.Module
         if isinstance(pool, AdaptiveRoIPool):
