@@ -70,7 +70,7 @@ def _stride_exponents(names: Sequence[str], sizes: Mapping[str, Size], canvas: S
 
 
 def _reachable(exponents: Sequence[int]) -> int:
-    """How many levels torchvision's ``LevelMapper`` can send a box to: those between its first and its last stride.
+    """How many levels torchvision's ``LevelMapper`` can send a box to: from its first stride to its last one.
 
     The pyramid of ``fasterrcnn_mobilenet_v3_large_fpn`` has two of stride 32, and the second is never read.
     """
