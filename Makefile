@@ -3,13 +3,21 @@ PYTHON ?= python3
 VENV := .venv
 # The runtime without PyTorch, as it is on a device.
 LEAN := .venv-lean
+PYTEST = SEGOPT_LEAN_PYTHON=$(CURDIR)/$(LEAN)/bin/python $(VENV)/bin/python -m pytest \
+	--numprocesses $(WORKERS) --dist loadgroup
 
-.PHONY: demo test lint types unit format clean
+# Processes that run tests. Each takes up to 4 GB of memory, and one core.
+WORKERS ?= 2
+
+.PHONY: demo test check lint types unit quick format clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/segopt demo
 
+# All, in minutes; `check` leaves out what takes longest, for daily work.
 test: lint types unit
+
+check: lint types quick
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
@@ -19,7 +27,10 @@ types: $(VENV)/.installed
 	$(VENV)/bin/mypy
 
 unit: $(VENV)/.installed $(LEAN)/.installed
-	SEGOPT_LEAN_PYTHON=$(CURDIR)/$(LEAN)/bin/python $(VENV)/bin/python -m pytest
+	$(PYTEST)
+
+quick: $(VENV)/.installed $(LEAN)/.installed
+	$(PYTEST) -m "not slow"
 
 format: $(VENV)/.installed
 	$(VENV)/bin/ruff check --fix .

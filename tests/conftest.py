@@ -1,14 +1,28 @@
+import os
 import signal
 import sys
 from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before NumPy and PyTorch are imported: their threads would wait for cores on which other workers compute.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # importlib mode leaves sys.path alone; `import tiny` and `import clips` need this folder on it.
 sys.path.insert(0, str(Path(__file__).parent))
 
 import tiny
+from segopt import interrupts
 from segopt.cli import main
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests of one file share its fixtures, so they run in one process, where a test is in no other group."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -38,8 +52,13 @@ def segopt_cli(monkeypatch, capsys):
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["segopt", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
+        handlers = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
+        try:
+            with pytest.raises(SystemExit) as exit_:
+                main()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         printed = capsys.readouterr()
         return exit_.value.code, printed.out, printed.err
 

@@ -1,17 +1,29 @@
-"""Lively random networks, and torchvision's own answers for them, for tests of parity."""
+"""Lively random networks, their ONNX graphs, and torchvision's own answers for them, for tests of parity."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
+import pytest
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
 from segopt.masks.paste import paste_mask
-from segopt_export.classes import default_classes
+from segopt_export.card import make_card
 from segopt_export.networks.table import NETWORKS
-from segopt_export.weights.random import enliven, random_picture
+from segopt_export.onnx_file.checks import check_static, half_share
+from segopt_export.onnx_file.tracing import add_card, trace, write
+from segopt_export.precision.half import in_half
+from segopt_export.request import ExportRequest
+from segopt_export.static.build import build_graph
+from segopt_export.static.graph import SegmentationGraph
+from segopt_export.static.limits import DetectionLimits, Target
+from segopt_export.weights.loading import WeightsRequest, load_weights
+from segopt_export.weights.random import random_picture
 
 CANVAS = (256, 320)
 
@@ -33,12 +45,115 @@ class Detections:
         return len(self.scores)
 
 
-def network(name: str, *, seed: int = 0) -> nn.Module:
-    """A lively random network of the table, in eval mode."""
-    entry = NETWORKS[name]
-    model = entry.build(len(default_classes(entry)))
-    enliven(model, seed=seed, size=CANVAS)
-    return model
+class LivelyNetwork:
+    """One or two networks of the table with lively random weights, and what tests make of them.
+
+    Each thing is made when it is first asked for, and once: tracing a large network takes half a minute. Who
+    changes a module or a graph changes a copy.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.trained = {NETWORKS[n].branch: load_weights(NETWORKS[n], WeightsRequest("random")) for n in names}
+        self._graphs: dict[Target, SegmentationGraph] = {}
+        self._halves: dict[Target, Traced] = {}
+
+    @property
+    def model(self) -> nn.Module:
+        """The network as PyTorch runs it, where it is one."""
+        (trained,) = self.trained.values()
+        return trained.model
+
+    def graph(self, target: Target) -> SegmentationGraph:
+        """The static graph in single precision; it shares the networks' weights."""
+        if target not in self._graphs:
+            self._graphs[target] = build_graph(self.trained, CANVAS, DetectionLimits(), target)
+        return self._graphs[target]
+
+    @cached_property
+    def single(self) -> "Traced":
+        """For the CPU in single precision, two pictures at once."""
+        return traced(self.graph("cpu"), 2)
+
+    def half(self, target: Target = "tensorrt") -> "Traced":
+        """In half precision, one picture at once."""
+        if target not in self._halves:
+            graph = self.graph(target)
+            half, beyond = in_half(graph, [pictures(1)])
+            assert beyond == {}, "lively weights are of ordinary size"
+            self._halves[target] = traced(half, 1, graph.output_names)
+        return self._halves[target]
+
+    def write(self, path: Path, precision: str) -> Path:
+        """One of the two as a file with its card, for TensorRT or a runtime to load."""
+        target: Target = "cpu" if precision == "fp32" else "tensorrt"
+        graph = self.single if precision == "fp32" else self.half()
+        mode = "panoptic" if len(self.trained) == 2 else next(iter(self.trained))
+        request = ExportRequest(mode, batch=graph.batch, target=target, precision=precision)  # type: ignore[arg-type]
+        card, _ = make_card(request, CANVAS, self.trained)
+        check_static(graph.model)
+        add_card(graph.model, replace(card, half_share=half_share(graph.model)))
+        write(graph.model, path, verify=lambda _: None)
+        return path
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A graph in ONNX; called, it runs in ONNX Runtime."""
+
+    model: onnx.ModelProto
+    output_names: tuple[str, ...]
+    batch: int
+
+    def __call__(self, image: Tensor) -> dict[str, Tensor]:
+        """Outputs by name for uint8 BGR [batch, H, W, 3]."""
+        session = onnxruntime.InferenceSession(self.model.SerializeToString(), providers=["CPUExecutionProvider"])
+        arrays = session.run(None, {"image": image.numpy()})
+        return {name: torch.from_numpy(np.asarray(a)) for name, a in zip(self.output_names, arrays, strict=True)}
+
+    def copy(self) -> "Traced":
+        """The same graph to be changed."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        return replace(self, model=model)
+
+
+def traced(graph: nn.Module, batch: int, output_names=None) -> Traced:
+    """Trace a static graph for so many pictures of the canvas."""
+    names = tuple(output_names or graph.output_names)
+    return Traced(trace(graph, pictures(batch), names), names, batch)
+
+
+def run_eager(graph: SegmentationGraph, image: Tensor) -> dict[str, Tensor]:
+    """Outputs by name of the graph as PyTorch runs it."""
+    with torch.no_grad():
+        return dict(zip(graph.output_names, graph(image), strict=True))
+
+
+QUICK = {"lraspp_mobilenet_v3_large", "maskrcnn_mobilenet_v3_small_fpn"}
+"""Networks that are traced in a few seconds; those of the others are left to tests that are marked as slow."""
+
+
+def networks(branch: str | None = None):
+    """Parameters of tests that take the fixture ``lively_network``: every network of a branch, or of the table.
+
+    All tests of one network go to one process, where they run one after the other and share its graphs.
+    """
+    return [parameter(name) for name, entry in NETWORKS.items() if branch in (None, entry.branch)]
+
+
+def parameter(*names: str):
+    """The same for these networks, as one graph."""
+    slow = [] if QUICK.issuperset(names) and len(names) == 1 else [pytest.mark.slow]
+    return pytest.param("+".join(names), marks=[*slow, group("+".join(names))])
+
+
+def group(name: str):
+    """Tests of one name run in one process, where pytest-xdist spreads them over several."""
+    return pytest.mark.xdist_group(name)
+
+
+FUSION = parameter("lraspp_mobilenet_v3_large", "maskrcnn_mobilenet_v3_small_fpn")
 
 
 def pictures(count: int, size: tuple[int, int] = CANVAS, *, seed: int = 7) -> Tensor:

@@ -143,10 +143,12 @@ class SimulatedCuda:
         return _OK
 
     def wait(self, stream, until=None):
+        code = _OK
         while stream.queue and (until is None or stream.done < until):
-            stream.queue.popleft()()
+            # As on a GPU, the error of a piece of work is told to who waits for it.
+            code = stream.queue.popleft()() or code
             stream.done += 1
-        return (_OK,)
+        return (code,)
 
     def cudaStreamCreateWithFlags(self, flags):  # noqa: N802
         assert flags == real.cudaStreamNonBlocking
@@ -213,16 +215,17 @@ class SimulatedCuda:
 class SimulatedTensorRT:
     """A TensorRT module whose engines are ONNX files, on a `SimulatedCuda`.
 
-    `capturable` is what TensorRT-RTX says beforehand, `captures` whether a capture works, `activations` the GPU
-    memory that each context takes, in bytes.
+    `capturable` is what TensorRT-RTX says beforehand, `captures` whether a capture works, `replays` whether what
+    was captured runs when it is launched, `activations` the GPU memory that each context takes, in bytes.
     """
 
     CudaGraphStrategy, ILogger, TensorIOMode = trt.CudaGraphStrategy, trt.ILogger, trt.TensorIOMode
+    nptype = staticmethod(trt.nptype)
 
-    def __init__(self, cuda, model, *, version, capturable=True, captures=True, activations=0):
+    def __init__(self, cuda, model, *, version, capturable=True, captures=True, replays=True, activations=0):
         self.__version__ = version
         self.cuda, self.model, self.activations = cuda, model, activations
-        self.capturable, self.captures = capturable, captures
+        self.capturable, self.captures, self.replays = capturable, captures, replays
         self.contexts = []
         """Keyword arguments that contexts were made with, and weak references to them."""
         self.engines = weakref.WeakSet()
@@ -339,10 +342,15 @@ class _Context:
             itemsize = {"tensor(uint8)": 1}.get(nodes[name].type, 4)
             return cuda.bytes_at(addresses[name], itemsize * int(np.prod(nodes[name].shape)))
 
+        fails = stream.captured is not None and not module.replays
+
         def execute():
+            if fails:
+                return real.cudaError_t.cudaErrorIllegalState
             feeds = {name: bytes_of(name).reshape(nodes[name].shape) for name in self.engine.input_names}
             names = [name for name in nodes if name not in feeds]
             for name, array in zip(names, session.run(names, feeds), strict=True):
                 bytes_of(name)[:] = np.ascontiguousarray(array).view(np.uint8).ravel()
+            return _OK
 
         return cuda.put(stream_handle, execute) == _OK

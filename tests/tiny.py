@@ -66,6 +66,7 @@ def instance_engine(
     canvas: tuple[int, int] = CANVAS,
     batch: int = 1,
     converged: bool = True,
+    mask_shape: tuple[int, int] = (28, 28),
 ) -> Path:
     """An engine that finds the same objects in each picture; their masks fill their boxes."""
     card = Card(
@@ -78,7 +79,7 @@ def instance_engine(
         weights={"instance": WeightsOrigin("none", "0" * 64)},
         max_detections=slots,
     )
-    return save(path, card, *_instance(detections, slots, batch, converged))
+    return save(path, card, *_instance(detections, slots, batch, converged, mask_shape))
 
 
 def panoptic_engine(
@@ -90,6 +91,7 @@ def panoptic_engine(
     batch: int = 1,
     converged: bool = True,
     stuff_area: int = 64,
+    mask_shape: tuple[int, int] = (28, 28),
 ) -> Path:
     """Both of the above in one: what is bright and no object is sky."""
     card = Card(
@@ -105,7 +107,7 @@ def panoptic_engine(
         stuff_area=stuff_area,
     )
     nodes, outputs, constants = _semantic(canvas, batch)
-    more_nodes, more_outputs, more_constants = _instance(detections, slots, batch, converged)
+    more_nodes, more_outputs, more_constants = _instance(detections, slots, batch, converged, mask_shape)
     return save(path, card, nodes + more_nodes, outputs + more_outputs, constants + more_constants)
 
 
@@ -124,11 +126,11 @@ def _semantic(canvas, batch):
     return nodes, outputs, constants
 
 
-def _instance(detections, slots, batch, converged):
+def _instance(detections, slots, batch, converged, mask_shape):
     boxes = np.zeros((batch, slots, 4), np.float32)
     scores = np.full((batch, slots), -1, np.float32)
     labels = np.zeros((batch, slots), np.int32)
-    masks = np.zeros((batch, slots, 28, 28), np.float32)
+    masks = np.zeros((batch, slots, *mask_shape), np.float32)
     for i, (box, score, label) in enumerate(sorted(detections, key=lambda detection: -detection[1])):
         boxes[:, i], scores[:, i], labels[:, i], masks[:, i] = box, score, label, 1
     values = {

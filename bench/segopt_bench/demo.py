@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import segopt
-from segopt.files.atomic import write_image
+from segopt.files.atomic import exists_error, write_image
 from segopt.pipeline.run import run_pipeline
 from segopt.results import PanopticResult
 from segopt.sinks.base import Finished, Sink
+from segopt.sinks.claim import claimed
 from segopt.sinks.making import make_sinks
 from segopt.sources import open_source
 from segopt_bench.evaluation import evaluate_predictions, open_data
@@ -32,6 +33,10 @@ RATE = 15
 SHEET_ROWS = 4
 STUFF_AREA = 500
 """In pixels. The usual 4096 is for photographs; it would leave out the far ends of these small streets."""
+
+_MODEL = "panoptic-demo.onnx"
+_SAVES = ("overlay", "panoptic")
+_MADE = ("street", "video-overlay.mp4", "panoptic.json", "panoptic", "contact-sheet.png")
 
 Step = Callable[[str], AbstractContextManager[object]]
 
@@ -56,13 +61,19 @@ def run_demo(folder: Path, *, seconds: int, step: Step) -> DemoDone:
         seconds: length of the video.
         step: called with a description of each step and entered while it runs.
 
+    An earlier demo in that folder is replaced, and nothing else.
+
     Raises:
-        SegoptError: something cannot be written.
+        SegoptError: something cannot be written, or would replace what no demo made.
     """
+    if not (folder / _MODEL).exists():
+        for name in _MADE:
+            if (folder / name).exists():
+                raise exists_error(folder / name)
     request = ExportRequest(
         "panoptic",
         weights={"panoptic": WeightsRequest("demo")},
-        output=folder / "panoptic-demo.onnx",
+        output=folder / _MODEL,
     )
     model = export(request, step=step).path
     count = seconds * RATE
@@ -72,9 +83,10 @@ def run_demo(folder: Path, *, seconds: int, step: Step) -> DemoDone:
     with (
         step("run: decode, infer, merge, draw, encode"),
         open_source(str(video)) as source,
+        claimed(_SAVES, folder, source, overwrite=True),
         segopt.load(model, stuff_area=STUFF_AREA) as segmenter,
     ):
-        sinks = [*make_sinks(("overlay", "panoptic"), folder, source, "panoptic"), keeper]
+        sinks = [*make_sinks(_SAVES, folder, source, "panoptic", overwrite=True), keeper]
         stats = run_pipeline(source, segmenter, sinks)
     sheet = folder / "contact-sheet.png"
     truth = [r for i, r in enumerate(render_clip(SEED, SIZE, frames=count)) if i in keeper.kept]
@@ -113,5 +125,5 @@ class _Keeper(Sink):
         self.kept: dict[int, PanopticResult] = {}
 
     def write(self, item: Finished) -> None:
-        if item.frame.index in self._wanted and isinstance(item.result, PanopticResult):
-            self.kept[item.frame.index] = item.result
+        if item.index in self._wanted and isinstance(item.result, PanopticResult):
+            self.kept[item.index] = item.result

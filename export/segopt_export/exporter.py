@@ -25,7 +25,6 @@ from segopt_export.onnx_file.tracing import add_card, trace, write
 from segopt_export.precision.fitting import (
     BOUNDS,
     Fitted,
-    count_of,
     fit_to_half,
     note_on_quantized,
     pictures_for_int8,
@@ -125,7 +124,8 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
     def check(file: Path) -> None:
         figures.extend(check_parity(graph, file, pictures, bounds))
 
-    with step(f"check: ONNX Runtime against PyTorch on {count_of(pictures)}"):
+    images = "1 image" if len(pictures) == 1 else f"{len(pictures)} images"
+    with step(f"check: ONNX Runtime against PyTorch on {images}"):
         write(model, path, verify=check)
     return Exported(path, card, figures, notes)
 
@@ -157,7 +157,7 @@ def with_detections(limits: DetectionLimits, trained: Mapping[Branch, Trained]) 
 
 
 def example_image(batch: int, canvas: tuple[int, int]) -> Tensor:
-    """Seeded pictures with structure, uint8 BGR [B, H, W, 3]."""
+    """Seeded synthetic images with structure, uint8 BGR [B, H, W, 3]."""
     generator = torch.Generator().manual_seed(1)
     pictures = torch.stack([random_picture(canvas, generator=generator) for _ in range(batch)])
     return (pictures.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).contiguous()

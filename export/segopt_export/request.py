@@ -46,7 +46,7 @@ DEMO_CANVAS = (256, 448)
 
 
 STRIDE = 32
-"""Sides of a canvas are multiples of this: the networks halve the picture five times."""
+"""Sides of a canvas are multiples of this: the networks halve the image five times."""
 
 
 MAX_SIDE = 8192
@@ -77,7 +77,7 @@ class ExportRequest:
     precision: Precision = "fp32"
     calibration: Pictures | None = None
     """Half precision and INT8: the pictures that layers' values are looked at on. Half precision and random
-    weights can do with a made-up one."""
+    weights can do with a synthetic one."""
     output: Path | None = None
 
 

@@ -1,5 +1,21 @@
-"""``python -m segopt`` is the ``segopt`` command."""
+"""The ``segopt`` command, and ``python -m segopt``."""
 
-from segopt.cli import main
+from segopt import interrupts
 
-main()
+
+def main() -> None:
+    """Run the command line, from its first import on safe from interrupts."""
+    try:
+        interrupts.watch()
+        from segopt.cli import main as command
+    except KeyboardInterrupt as error:
+        import os
+        import sys
+
+        print("segopt: interrupted", file=sys.stderr, flush=True)
+        os._exit(interrupts.exit_status(error))
+    command()
+
+
+if __name__ == "__main__":
+    main()

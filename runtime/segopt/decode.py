@@ -27,7 +27,7 @@ class Detections:
     scores: NDArray[np.float32]
     labels: NDArray[np.int32]
     masks: NDArray[np.floating]
-    """[N, 28, 28]: mask probability inside the box."""
+    """[N, M, M] (M is 28 in Mask R-CNN): mask probability inside the box."""
 
     def paste(self, size: tuple[int, int], rule: PasteRule) -> tuple[MaskCrop, ...]:
         """Each object's mask on a frame of ``size`` (height, width)."""

@@ -26,6 +26,24 @@ class SourceError(SegoptError):
 class SourceBrokenError(SourceError):
     """A source broke off in the middle; what came before it is good."""
 
+    def __init__(self, text: str, *, frames: int | None = None, reason: str = "") -> None:
+        """Say what broke.
+
+        Args:
+            text: the message, in which ``{frames}`` stands for how many frames were good.
+            frames: how many the source gave.
+            reason: why it broke off, in a few words; empty is the whole message.
+        """
+        super().__init__(text if frames is None else text.replace("{frames}", str(frames)))
+        self._text, self._frames = text, frames
+        self.reason = reason or str(self)
+
+    def of(self, frames: int) -> SourceBrokenError:
+        """The same, where so many frames were not only given but written."""
+        if self._frames is None:
+            return self
+        return SourceBrokenError(self._text, frames=frames, reason=self.reason)
+
 
 class SinkError(SegoptError):
     """A result cannot be written: unwritable folder, full disk, missing encoder."""
@@ -41,3 +59,16 @@ class UsageError(SegoptError):
 
 class SuppressionWarning(UserWarning):
     """The fixed number of suppression steps in the graph did not converge on a frame."""
+
+
+def what_is_wrong(error: Exception) -> str:
+    """What reading JSON that may be damaged stumbled over, in one line for between parentheses."""
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]!r}"
+    return " ".join(str(error).split())[:200]
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's exception says, cut to its first line; where it says nothing, its type's name."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

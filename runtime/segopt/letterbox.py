@@ -1,6 +1,6 @@
 """Letterboxing: a frame of any size on the fixed canvas of a network, and back.
 
-The aspect is kept, the picture sits at the top left, and the rest is padded with the mean color, which
+The aspect is kept, the frame sits at the top left, and the rest is padded with the mean color, which
 normalization turns into zeros: what torchvision pads its batches with
 (``torchvision/models/detection/transform.py``).
 """
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.frame import Frame
+from segopt.frame import Frame, check_frame
 from segopt.model.card import Card
 
 
@@ -29,7 +29,7 @@ class Letterbox:
 
     @classmethod
     def fit(cls, frame: tuple[int, int], canvas: tuple[int, int]) -> Letterbox:
-        """The largest picture of the frame's aspect that fits."""
+        """The largest content of the frame's aspect that fits."""
         scale = min(canvas[0] / frame[0], canvas[1] / frame[1])
         height, width = (
             min(limit, max(1, round(side * scale))) for side, limit in zip(frame, canvas, strict=True)
@@ -94,16 +94,10 @@ def letterbox_frames(frames: Sequence[Frame], card: Card) -> Prepared:
     image[len(frames) :] = padding
     letterboxes = []
     for frame, slot in zip(frames, image, strict=False):
-        _check_frame(frame)
+        check_frame(frame)
+        if 0 in frame.shape:
+            raise ValueError(f"a frame has at least one pixel; this is {frame.shape}")
         letterbox = Letterbox.fit(frame.shape[:2], card.canvas)
         letterbox.place(frame, slot, padding)
         letterboxes.append(letterbox)
     return Prepared(image, tuple(letterboxes))
-
-
-def _check_frame(frame: Frame) -> None:
-    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-        what = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
-        raise ValueError(f"a frame is uint8 [h, w, 3] in BGR order, as cv2.imread gives it; this is {what}")
-    if 0 in frame.shape:
-        raise ValueError(f"a frame has at least one pixel; this is {frame.shape}")

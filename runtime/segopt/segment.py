@@ -17,3 +17,5 @@ class Segment:
     """The detection's score for a thing; 1.0 for stuff."""
     area: int
     """Number of its pixels."""
+    name: str = ""
+    """Of its category, once it is part of a :class:`~segopt.results.PanopticResult`; the merge knows no names."""

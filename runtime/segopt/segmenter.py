@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.backends import Backend, Device, Pending, depth, open_backend, submit
+from segopt.backends import Backend, Device, Pending, open_backend
 from segopt.decode import (
     Detections,
     Outputs,
@@ -24,15 +25,20 @@ from segopt.decode import (
 )
 from segopt.errors import SuppressionWarning, UsageError
 from segopt.frame import Frame
+from segopt.inputs import frames_of
 from segopt.letterbox import Prepared, letterbox_frames
 from segopt.merge import merge_panoptic
 from segopt.model.card import MODES, Card, Mode
+from segopt.model.categories import names_by_id
 from segopt.model.reading import read_card
 from segopt.model.tensors import check_tensors
 from segopt.results import InstanceResult, PanopticResult, Result, SemanticResult
+from segopt.stages import Stages
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from segopt.inputs import Picture
 
 
 def load(
@@ -97,7 +103,7 @@ class Decoded:
     """See :attr:`segopt.results.InstanceResult.converged`."""
 
 
-class Segmenter:
+class Segmenter(Stages):
     """A loaded model. Call it with frames; it is also a context manager that releases the model.
 
     The three steps of a call, :meth:`prepare`, :meth:`infer` and :meth:`finish`, can be called from three
@@ -110,43 +116,58 @@ class Segmenter:
         self.mode = mode
         self.thresholds = thresholds
         self._assemble = _ASSEMBLERS[mode]
+        self._abandoned = False
 
     @property
     def batch(self) -> int:
         """How many frames the model takes at once."""
         return self.card.batch
 
+    @property
+    def names(self) -> dict[int, str]:
+        """Category id to class name, of the view that this segmenter gives."""
+        return names_by_id(self.card.categories[self.mode])
+
+    def __repr__(self) -> str:
+        card = self.card
+        networks, size = " + ".join(card.networks.values()), "{}x{}".format(*card.canvas)
+        return f"<Segmenter {self.mode} {networks} {size} {card.precision}, {self.backend.name}>"
+
     @overload
-    def __call__(self, frames: Frame) -> Result: ...
+    def __call__(self, frames: Picture) -> Result: ...  # type: ignore[overload-overlap]
     @overload
-    def __call__(self, frames: Sequence[Frame]) -> list[Result]: ...
-    def __call__(self, frames: Frame | Sequence[Frame]) -> Result | list[Result]:
-        """Segment one frame or a list of frames.
+    def __call__(self, frames: Iterable[Picture]) -> list[Result]: ...
+    def __call__(self, frames: Picture | Iterable[Picture]) -> Result | list[Result]:
+        """Segment one frame or several.
 
         Args:
-            frames: uint8 BGR [h, w, 3] as OpenCV reads it, of any size; or a list of such frames, whose sizes
-                may differ.
+            frames: uint8 BGR [h, w, 3] as OpenCV reads it, of any size. A torch tensor of this type, shape and
+                order of channels, a PIL image and the path of a picture are taken as well. Several: a batch
+                [B, h, w, 3], or any iterable of such pictures, whose sizes may differ; of a generator no more
+                than :attr:`batch` frames are held at once.
 
         Returns:
-            One result, or a list of them in the frames' order.
+            One result; of several a list of them, in the frames' order.
 
         Raises:
-            ValueError: an array that is no such frame.
+            ValueError: what is no such picture; the message says what to pass.
+            SourceError: a picture's file cannot be read.
+            UsageError: the path of a video or folder, which :func:`segopt.stream` is for.
             EngineError: the runtime failed.
         """
-        queue = [frames] if isinstance(frames, np.ndarray) else frames
+        queue, several = frames_of(frames)
         results: list[Result] = []
-        for start in range(0, len(queue), self.batch):
-            prepared = self.prepare(queue[start : start + self.batch])
+        while batch := list(itertools.islice(queue, self.batch)):
+            prepared = self.prepare(batch)
             results += self.finish(prepared, self.infer(prepared))
-        if not all(getattr(result, "converged", True) for result in results):
+        if not all(result.converged for result in results):
             warnings.warn(
                 "the graph's suppression did not converge on a frame, so some boxes may be wrong; "
                 "export the model with more --suppression-steps and --candidates",
                 SuppressionWarning,
                 stacklevel=2,
             )
-        return results[0] if isinstance(frames, np.ndarray) else results
+        return results if several else results[0]
 
     def prepare(self, frames: Sequence[Frame]) -> Prepared:
         """Letterbox up to :attr:`batch` frames, uint8 BGR [h, w, 3] each; unused slots are filled with padding.
@@ -163,15 +184,11 @@ class Segmenter:
     @property
     def depth(self) -> int:
         """How many inferences the backend can have under way at once; 1 where it cannot work ahead."""
-        return depth(self.backend)
+        return self.backend.depth
 
-    def submit(self, prepared: Prepared) -> Pending:
+    def submit(self, prepared: Prepared) -> Pending[Outputs]:
         """Start the network on prepared frames; ``result()`` of what it returns gives what :meth:`infer` would."""
-        return submit(self.backend, {"image": prepared.image})
-
-    def finish(self, prepared: Prepared, outputs: Outputs) -> list[Result]:
-        """Decode and merge: one result for each prepared frame, at the frame's own resolution."""
-        return [self.assemble(found) for found in self.decode(prepared, outputs)]
+        return self.backend.submit({"image": prepared.image})
 
     def decode(self, prepared: Prepared, outputs: Outputs) -> list[Decoded]:
         """The first half of :meth:`finish`: what this view needs of the outputs, for each prepared frame."""
@@ -191,9 +208,14 @@ class Segmenter:
         """The second half of :meth:`finish`: paste masks and merge."""
         return self._assemble(self, found)
 
+    def abandon(self) -> None:
+        """A thread hangs in :meth:`infer` and does not come back: :meth:`close` will leave the model alone."""
+        self._abandoned = True
+
     def close(self) -> None:
         """Release the model."""
-        self.backend.close()
+        if not self._abandoned:
+            self.backend.close()
 
     def __enter__(self) -> Self:
         return self
@@ -231,7 +253,7 @@ class Segmenter:
             detections.masks,
             found.semantic,
             self.card.stuff_classes,
-            score_threshold=self.thresholds.score,
+            score_threshold=0.0,  # Decoding left out those below the threshold.
             overlap_threshold=self.thresholds.overlap,
             stuff_area=self.thresholds.stuff_area,
             paste=self.card.mask_paste,

@@ -9,6 +9,8 @@ from segopt_export.exporter import export
 from segopt_export.request import ExportRequest
 from segopt_export.weights.loading import WeightsRequest
 
+pytestmark = pytest.mark.slow
+
 SIZE = (256, 448)
 
 

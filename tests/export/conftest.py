@@ -4,12 +4,19 @@ import threading
 
 import pytest
 
+import lively
 from segopt_export.weights.download import MIRROR_VARIABLE
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args):
         pass
+
+
+@pytest.fixture(scope="session")
+def lively_network(request):
+    """Networks by an indirect parameter (see :func:`lively.networks`), with what other tests made of them."""
+    return lively.LivelyNetwork(*request.param.split("+"))
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import segopt
 from segopt_export import exporter
 from segopt_export.networks.table import NETWORKS
 from segopt_export.onnx_file import tracing as onnx_file
+from segopt_export.weights.random import enliven
 
 LRASPP = "lraspp_mobilenet_v3_large"
 RCNN = "maskrcnn_resnet50_fpn"
@@ -64,9 +65,10 @@ def panoptic_file(tmp_path_factory):
 
 
 def exporter_weights(model):
-    lively.enliven(model, size=(128, 160))
+    enliven(model, size=(128, 160))
 
 
+@pytest.mark.slow
 def test_the_report_says_what_was_made(panoptic_file):
     file, report = panoptic_file
     for words in (
@@ -81,6 +83,7 @@ def test_the_report_says_what_was_made(panoptic_file):
         assert words in report, report
 
 
+@pytest.mark.slow
 def test_the_file_is_whole_and_static(panoptic_file):
     file, _ = panoptic_file
     assert [path.name for path in file.parent.glob("*onnx*")] == ["panoptic.onnx"]
@@ -97,6 +100,7 @@ def test_the_file_is_whole_and_static(panoptic_file):
         assert path.encode() not in data
 
 
+@pytest.mark.slow
 def test_the_card_says_all(panoptic_file):
     file, _ = panoptic_file
     card = segopt.read_card(file)
@@ -109,6 +113,7 @@ def test_the_card_says_all(panoptic_file):
     assert {"segopt", "torch", "torchvision", "onnx"} <= set(card.versions)
 
 
+@pytest.mark.slow
 def test_the_runtime_runs_it_in_every_view(panoptic_file):
     file, _ = panoptic_file
     (picture,) = lively.pictures(1, (200, 300)).numpy()
@@ -124,6 +129,7 @@ def test_the_runtime_runs_it_in_every_view(panoptic_file):
         assert 0 < len(segmenter(picture)) <= 20
 
 
+@pytest.mark.slow
 def test_a_frame_that_fills_the_canvas_gets_torchvisions_answer(panoptic_file):
     file, _ = panoptic_file
     model = NETWORKS[RCNN].build(3)
@@ -139,6 +145,7 @@ def test_a_frame_that_fills_the_canvas_gets_torchvisions_answer(panoptic_file):
     assert result.labels.tolist() == expected.labels[:n].tolist()
 
 
+@pytest.mark.slow
 def test_no_other_option_than_the_mode_is_needed(segopt_cli, monkeypatch):
     """Defaults are complete; on a small canvas, since the default one takes a minute on two cores."""
     monkeypatch.setitem(exporter.DEFAULT_CANVAS, "semantic", (64, 96))
@@ -153,6 +160,7 @@ def test_no_other_option_than_the_mode_is_needed(segopt_cli, monkeypatch):
     assert any(path.suffix in (".jpg", ".png") for path in Path("out").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weights", "branches"),
     [

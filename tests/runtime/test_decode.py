@@ -75,6 +75,12 @@ def test_objects_in_the_padding_are_left_out(letterbox, axes):
     assert clip_boxes(found.boxes, *letterbox.frame)[1][axes].tolist() == [20, 8, 32, 60]
 
 
+def test_boxes_are_cut_at_all_four_sides_of_the_frame():
+    boxes = np.float32([[-5, -7, 90, 40], [3, 4, 20, 30], [10, 20, 31, 99], [-9, -9, -1, -1]])
+    cut = [[0, 0, 80, 40], [3, 4, 20, 30], [10, 20, 31, 50], [0, 0, 0, 0]]
+    assert clip_boxes(boxes, 50, 80).tolist() == cut
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("tensor", ["boxes", "scores", "masks"])
 def test_numbers_that_are_not_finite_are_an_error(tensor, bad):

@@ -61,10 +61,30 @@ def picture(tmp_path):
 
 @pytest.mark.parametrize("interpreter", INTERPRETERS)
 def test_importing_segopt_brings_in_nothing_heavy(interpreter):
-    code = "import json, sys, segopt; segopt.load; print(json.dumps(list(sys.modules)))"
+    code = """
+import json, sys, segopt
+for name in segopt.__all__:
+    getattr(segopt, name)
+print(json.dumps(list(sys.modules)))
+"""
     loaded = json.loads(python(interpreter, code))
     assert "segopt.segmenter" in loaded
     assert [name for name in HEAVY if name in loaded] == []
+
+
+@pytest.mark.parametrize("interpreter", INTERPRETERS)
+def test_a_picture_is_segmented_and_saved_with_nothing_heavy(interpreter, tmp_path, picture):
+    engine = tiny.panoptic_engine(tmp_path / "engine.onnx")
+    code = """
+import json, sys, segopt
+result = segopt.load(sys.argv[1], device="cpu")(sys.argv[2])
+result.save(sys.argv[3], sys.argv[2])
+print(json.dumps(list(sys.modules)))
+"""
+    loaded = json.loads(python(interpreter, code, engine, picture, tmp_path / "overlay.png"))
+    heavy = ("av", "onnx", "PIL", "rich", "supervision", "torch", "typer")
+    assert [name for name in heavy if name in loaded] == []
+    assert (tmp_path / "overlay.png").exists()
 
 
 @pytest.mark.parametrize("interpreter", INTERPRETERS)

@@ -1,10 +1,14 @@
 """A frame goes onto the canvas with its aspect kept, and boxes and label maps come back to it."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
 
-from segopt.letterbox import Letterbox
+import tiny
+from segopt.letterbox import Letterbox, letterbox_frames
+from segopt.model.reading import read_card
 
 PADDING = (103, 116, 123)
 CANVAS = (96, 160)
@@ -55,6 +59,16 @@ def test_the_picture_lies_at_the_top_left_and_the_rest_is_padding(size):
     np.testing.assert_array_equal(picture[:height, :width], scaled)
     assert (picture[height:] == PADDING).all()
     assert (picture[:, width:] == PADDING).all()
+
+
+def test_padding_and_unused_slots_have_the_models_mean_color(tmp_path):
+    card = read_card(tiny.semantic_engine(tmp_path / "model.onnx", batch=2))
+    card = dataclasses.replace(card, mean=(0.25, 0.5, 0.75))
+    image = letterbox_frames([np.zeros((48, 32, 3), np.uint8)], card).image
+    assert (image[0, :, :32] == 0).all()
+    # The card's mean is RGB, a frame BGR.
+    assert (image[0, :, 32:] == (191, 128, 64)).all()
+    assert (image[1] == (191, 128, 64)).all()
 
 
 def test_a_frame_of_the_canvas_size_is_untouched():

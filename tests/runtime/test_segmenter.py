@@ -13,7 +13,7 @@ import clips
 import segopt
 import tiny
 from segopt.errors import CardError, EngineError, SegoptError, SuppressionWarning, UsageError
-from segopt.model.card import METADATA_KEY
+from segopt.model.card import METADATA_KEY, MODES
 
 BRIGHT = np.full((*tiny.CANVAS, 3), 200, np.uint8)
 DARK = np.zeros((*tiny.CANVAS, 3), np.uint8)
@@ -158,11 +158,22 @@ def test_the_score_threshold_may_be_chosen(panoptic_engine, threshold, labels):
     assert [segment.category_id for segment in things] == labels
 
 
+def test_what_was_decoded_is_merged_whatever_its_score(panoptic_engine):
+    low, high = segopt.load(panoptic_engine, score_threshold=0), segopt.load(panoptic_engine, score_threshold=1)
+    prepared = low.prepare([DARK])
+    (found,) = low.decode(prepared, low.infer(prepared))
+    assert [segment.category_id for segment in high.assemble(found).segments] == [1, 3, 1]
+
+
 def test_the_cards_thresholds_are_the_defaults(tmp_path):
     engine = with_card(tiny.panoptic_engine(tmp_path / "panoptic.onnx"), score_threshold=0.85, stuff_area=48 * 64)
     assert [segment.category_id for segment in segopt.load(engine)(BRIGHT).segments] == [1]
     lowered = segopt.load(engine, score_threshold=0.5, stuff_area=1)(BRIGHT)
     assert [segment.category_id for segment in lowered.segments] == [1, 3, tiny.SKY.id]
+
+
+def test_every_kind_of_result_says_that_it_converged(panoptic_engine):
+    assert all(segopt.load(panoptic_engine, mode=mode)(BRIGHT).converged is True for mode in MODES)
 
 
 def test_the_overlap_threshold_may_be_chosen(tmp_path):
@@ -227,10 +238,9 @@ def test_the_semantic_view_has_nothing_to_converge(tmp_path):
         (np.zeros((48, 64, 3), np.float32), r"this is float32 \(48, 64, 3\)"),
         (np.zeros((48, 64), np.uint8), r"this is uint8 \(48, 64\)"),
         (np.zeros((48, 64, 4), np.uint8), r"this is uint8 \(48, 64, 4\)"),
-        (np.zeros((1, 48, 64, 3), np.uint8), r"this is uint8 \(1, 48, 64, 3\)"),
         (np.zeros((0, 64, 3), np.uint8), "at least one pixel"),
         ([None], "this is NoneType"),
-        (["picture.jpg"], "this is str"),
+        ([np.zeros((1, 48, 64, 3), np.uint8)], r"this is uint8 \(1, 48, 64, 3\)"),
     ],
 )
 def test_what_is_no_frame_is_refused(semantic_engine, frame, message):
@@ -270,6 +280,24 @@ def test_an_output_that_the_card_promises_and_the_graph_lacks_is_an_error(panopt
 
     with pytest.raises(EngineError, match=f"promises {name} as .* the graph has none"):
         segopt.load(edited(panoptic_engine, remove))
+
+
+@pytest.mark.parametrize("side", [7, 14, 28, 56])
+@pytest.mark.parametrize("engine", [tiny.instance_engine, tiny.panoptic_engine])
+def test_masks_of_any_side_are_pasted_as_torchvision_does(tmp_path, engine, side):
+    torch, roi_heads = (pytest.importorskip(name) for name in ("torch", "torchvision.models.detection.roi_heads"))
+    path = engine(tmp_path / f"{side}.onnx", mask_shape=(side, side))
+    found = segopt.load(path, mode="instance")(BRIGHT)
+    boxes = torch.tensor([box for box, _, _ in tiny.DETECTIONS[:2]])
+    expected = roi_heads.paste_masks_in_image(torch.ones(2, 1, side, side), boxes, tiny.CANVAS)[:, 0] >= 0.5
+    np.testing.assert_array_equal([found.mask(i) for i in range(len(found))], expected.numpy())
+
+
+@pytest.mark.parametrize("shape", [(14, 28), (28, 14)])
+def test_masks_that_are_no_squares_are_an_error(tmp_path, shape):
+    engine = tiny.instance_engine(tmp_path / "instance.onnx", mask_shape=shape)
+    with pytest.raises(EngineError, match=r"promises masks as float32 .* the graph has float32"):
+        segopt.load(engine)
 
 
 def test_further_outputs_are_let_be(panoptic_engine):

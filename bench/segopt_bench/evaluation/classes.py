@@ -9,8 +9,6 @@ from pathlib import Path
 from segopt.model.categories import Category, plain_name
 from segopt_bench.evaluation.problems import EvaluationError, shorten
 
-_VOID = {"void", "unlabeled", "unlabelled", "ignore", "n/a"}
-
 
 @dataclass(frozen=True)
 class TruthClass:
@@ -52,11 +50,6 @@ class ClassMatch:
                 f"{measure}: classes that the engine alone has count as no answer: {shorten(self.only_found)}"
             )
         return notes
-
-
-def is_void(name: str) -> bool:
-    """Whether a class of a semantic list says that its pixels are not annotated."""
-    return plain_name(name) in _VOID
 
 
 def match_classes(found: Sequence[Category], truth: Sequence[TruthClass], source: Path) -> ClassMatch:

@@ -5,7 +5,7 @@
     panoptic*.json with a folder of the same stem     COCO panoptic
     instances*.json                                   COCO instances
     semantic/ or SegmentationClass/                   index maps, 255 is void; classes.json names the indices
-    images/ or JPEGImages/                            pictures; else the folder itself and the folders in it
+    images/, JPEGImages/ or leftImg8bit/              pictures; else the folder itself and the folders in it
 
 The JSON files may lie in ``annotations/``, as COCO's own do.
 """
@@ -28,7 +28,7 @@ from segopt_bench.evaluation.problems import EvaluationError
 from segopt_bench.evaluation.truth import InstanceTruth, PanopticTruth, SemanticOfPanoptic, SemanticTruth
 
 _MAP_FOLDERS = ("semantic", "SegmentationClass")
-_PICTURE_FOLDERS = ("images", "JPEGImages")
+_PICTURE_FOLDERS = ("images", "JPEGImages", "leftImg8bit")
 
 
 @dataclass(frozen=True)

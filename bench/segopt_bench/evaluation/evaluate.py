@@ -62,7 +62,7 @@ def evaluate_engine(
         for mode, view in views.items():
             for (key, _), result in zip(batch, view.finish(prepared, outputs), strict=True):
                 evaluation.attempt(evaluators[mode], key, partial(evaluators[mode].add, key, result))
-                if not getattr(result, "converged", True):
+                if not result.converged:
                     unconverged_keys.add(key)
         unconverged += len(unconverged_keys)
         done += len(batch)
@@ -77,7 +77,7 @@ def evaluate_engine(
 def evaluate_predictions(
     path: Path, data: Data, *, limit: int | None = None, progress: Progress = lambda _done, _all: None
 ) -> Evaluation:
-    """Evaluator the panoptic maps that ``segopt run --save panoptic`` wrote.
+    """Evaluate the panoptic maps that ``segopt run --save panoptic`` wrote.
 
     Maps and ground truth belong together by the names of their pictures; where not one name is in both (frames of
     a video), by image id.
@@ -112,7 +112,7 @@ class _Evaluation:
         self, evaluators: Sequence[Evaluator], data: Data | None, limit: int | None, found: Collection[str] = ()
     ) -> None:
         self.evaluators = evaluators
-        self.left_out: list[LeftOut] = []
+        self.left_out = [entry for evaluator in evaluators for entry in evaluator.left_out]
         self.notes = [note for evaluator in evaluators for note in evaluator.notes]
         self.unread = 0
         present = data.images.keys() if data is not None else found
@@ -125,7 +125,7 @@ class _Evaluation:
                 self.left_out += [
                     LeftOut(key, "it has no annotation", evaluator.measure)
                     for key in present
-                    if key not in evaluator.keys
+                    if key not in evaluator.keys and key not in {entry.picture for entry in evaluator.left_out}
                 ]
         keys = [key for key in present if any(key in evaluator.keys for evaluator in evaluators)]
         self.keys = keys if limit is None else keys[:limit]

@@ -13,7 +13,7 @@ from segopt_bench.evaluation.average_precision import AveragePrecision
 from segopt_bench.evaluation.classes import ClassMatch, TruthClass, match_classes
 from segopt_bench.evaluation.mean_iou import MeanIoU
 from segopt_bench.evaluation.panoptic_quality import PanopticQuality, SegmentLabel, SegmentMap
-from segopt_bench.evaluation.problems import LeftOutError
+from segopt_bench.evaluation.problems import LeftOut, LeftOutError
 from segopt_bench.evaluation.scores import KNOWN, Figures, Scores
 from segopt_bench.evaluation.truth import InstanceTruth, PanopticTruth, SemanticOfPanoptic, SemanticTruth, Size
 
@@ -35,6 +35,10 @@ class Evaluator(Protocol):
     @property
     def notes(self) -> list[str]:
         """What a reader of the figures must know."""
+
+    @property
+    def left_out(self) -> Sequence[LeftOut]:
+        """Annotations of the ground truth that cannot be evaluated."""
 
     def add(self, key: str, result: Result) -> None:
         """Take one picture's result.
@@ -75,6 +79,11 @@ class SemanticEvaluator:
     def notes(self) -> list[str]:
         """See :class:`Evaluator`."""
         return [*self._notes, *self.match.notes(self.measure)]
+
+    @property
+    def left_out(self) -> Sequence[LeftOut]:
+        """See :class:`Evaluator`."""
+        return ()
 
     def add(self, key: str, result: Result) -> None:
         """See :class:`Evaluator`."""
@@ -118,6 +127,11 @@ class InstanceEvaluator:
         if not self.truth.has_masks:
             notes.append(f"instance: {self.truth.source} has objects without masks, so boxes alone are evaluated")
         return notes
+
+    @property
+    def left_out(self) -> Sequence[LeftOut]:
+        """See :class:`Evaluator`."""
+        return self.truth.left_out
 
     def add(self, key: str, result: Result) -> None:
         """See :class:`Evaluator`."""
@@ -165,6 +179,11 @@ class PanopticEvaluator:
     def notes(self) -> list[str]:
         """See :class:`Evaluator`."""
         return self.match.notes(self.measure)
+
+    @property
+    def left_out(self) -> Sequence[LeftOut]:
+        """See :class:`Evaluator`."""
+        return self.truth.left_out
 
     def add(self, key: str, result: Result) -> None:
         """See :class:`Evaluator`."""

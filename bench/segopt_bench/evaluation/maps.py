@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segopt.coco.forms import read_panoptic_png
+from segopt.pixel_limit import too_large
 from segopt_bench.evaluation.problems import LeftOutError
 
 
@@ -39,11 +41,21 @@ def read_panoptic_ids(path: Path) -> NDArray[np.int32]:
 
 
 def _read(path: Path) -> tuple[NDArray[np.integer], str]:
+    if not path.is_file():
+        raise LeftOutError("its annotation PNG is missing")
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings():
+            # Pillow warns of half the pixels that are taken here, and refuses just those that are not.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path)
+        with image:
+            if (trouble := too_large(image.height, image.width)) is not None:
+                raise LeftOutError(f"its annotation PNG {trouble}")
             return np.asarray(image), image.mode
-    except FileNotFoundError:
-        raise LeftOutError("its annotation PNG is missing") from None
+    except LeftOutError:
+        raise
+    except Image.DecompressionBombError:
+        raise LeftOutError("its annotation PNG has more pixels than Pillow takes") from None
     except Exception:
         # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error or zlib.error for damaged chunks.
         raise LeftOutError("its annotation PNG is damaged") from None

@@ -14,7 +14,7 @@ from segopt_bench.evaluation.classes import TruthClass
 from segopt_bench.evaluation.maps import read_index_map, read_panoptic_ids
 from segopt_bench.evaluation.mean_iou import VOID
 from segopt_bench.evaluation.panoptic_quality import SegmentLabel, SegmentMap
-from segopt_bench.evaluation.problems import LeftOutError
+from segopt_bench.evaluation.problems import LeftOut, LeftOutError
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -24,7 +24,7 @@ Size = tuple[int, int]
 class PanopticEntry:
     """One annotated picture."""
 
-    image_id: int
+    image_id: int | str
     file_name: str
     """Of the picture."""
     png: Path
@@ -39,6 +39,8 @@ class PanopticTruth:
     classes: tuple[TruthClass, ...]
     pictures: Mapping[str, PanopticEntry]
     """By key: the stem of the picture's file name."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Annotations that cannot be evaluated, with their pictures."""
 
     def read(self, key: str) -> SegmentMap:
         """The map of one picture.
@@ -62,6 +64,8 @@ class InstanceTruth:
     """Entry in ``images`` by key."""
     has_masks: bool
     """Whether every object has a mask."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Objects that cannot be evaluated."""
 
 
 @dataclass(frozen=True)

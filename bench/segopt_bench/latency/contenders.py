@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segopt.errors import SegoptError, UsageError
+from segopt.errors import SegoptError, UsageError, first_line
 from segopt.model.card import Card
 from segopt.model.reading import read_card
 from segopt.segmenter import Segmenter, Thresholds, load
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from segopt.backends import Device
-    from segopt_bench.reporting.stages import Staged
+    from segopt.stages import Stages
 
 EAGER = "PyTorch eager"
 INSTANCE_SCORE = 0.05
@@ -132,8 +132,8 @@ def eager_contenders(
         networks: dict[str, nn.Module] = {
             branch: trained.model for branch, trained in load_trained(card, options.files).items()
         }
-        staged = EagerSegmenter(card, thresholds, networks, device=place, half=half, compiled=compiled)
-        return Contender(f"PyTorch {version} {how} ({title}), {precision}", precision, staged)
+        segmenter = EagerSegmenter(card, thresholds, networks, device=place, half=half, compiled=compiled)
+        return Contender(f"PyTorch {version} {how} ({title}), {precision}", precision, segmenter)
 
     kinds: list[tuple[str, Callable[[], Contender]]] = [(EAGER, lambda: contender("eager", "fp32"))]
     missing: list[Missing] = []
@@ -147,17 +147,17 @@ def eager_contenders(
     for name, make in kinds:
         try:
             made = make()
-            _try(made.staged, card)
+            _try(made.segmenter, card)
         except SegoptError as error:
             # What keeps one of them out keeps out all.
             return [], [Missing(EAGER, str(error))]
         except Exception as error:  # Of a compiler that is not there, a GPU that is too small, ...
-            missing.append(Missing(name, f"it fails: {next(iter(str(error).splitlines()), type(error).__name__)}"))
+            missing.append(Missing(name, f"it fails: {first_line(error)}"))
         else:
             found.append(made)
     return found, missing
 
 
-def _try(staged: Staged, card: Card) -> None:
+def _try(segmenter: Stages, card: Card) -> None:
     """Run once on gray: compiling and allocating fail here, or not at all."""
-    staged.infer(staged.prepare([np.full((*card.canvas, 3), 128, dtype=np.uint8)]))
+    segmenter.infer(segmenter.prepare([np.full((*card.canvas, 3), 128, dtype=np.uint8)]))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.errors import EngineError
+from segopt.errors import EngineError, first_line
 
 _SUFFIX = "_kernel_time"
 
@@ -72,7 +72,7 @@ def profile_layers(model: Path, images: Sequence[NDArray[np.uint8]], *, most: in
                 session.run(None, {"image": image})
             trace = session.end_profiling()
         except Exception as error:
-            raise EngineError(f"{model}: ONNX Runtime cannot profile it ({str(error).splitlines()[0]})") from error
+            raise EngineError(f"{model}: ONNX Runtime cannot profile it ({first_line(error)})") from error
         events = json.loads(Path(trace).read_text(encoding="utf-8"))
     return summarize(events, len(images), most)
 

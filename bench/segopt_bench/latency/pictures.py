@@ -60,7 +60,7 @@ def source_pictures(spec: str, count: int) -> Pictures:
         total = source.frame_count
         live = source.live
     if live:
-        raise SourceError(f"{spec}: is live, and everybody must get the same frames; give pictures or a video")
+        raise SourceError(f"{spec}: is live, and every model must get the same frames; give pictures or a video")
     stride = max(1, total // count) if total else 1
     frames: list[Frame] = []
     notes: Sequence[str] = ()

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from segopt.frame import Frame
 from segopt.results import InstanceResult, PanopticResult, Result, SemanticResult
+from segopt.stages import Stages
 from segopt_bench.reporting.spread import Spread, paired_ratio
-from segopt_bench.reporting.stages import Staged, Timing, time_call
+from segopt_bench.reporting.stages import Timing, time_call
 
 Progress = Callable[[int, int], None]
 """Is told how many calls are done, of how many."""
@@ -29,7 +30,7 @@ class Contender:
     name: str
     """Unique in its group: software, device and precision, such as ``ONNX Runtime 1.20 (CPU), fp32``."""
     precision: str
-    staged: Staged
+    segmenter: Stages
     file: str | None = None
     """Of an engine."""
 
@@ -99,11 +100,11 @@ def run_rounds(
         for turn in range(len(contenders)):
             k = (turn + i) % len(contenders)
             time.sleep(_REST_SECONDS)
-            timing, results = time_call(contenders[k].staged, batches[picture])
+            timing, results = time_call(contenders[k].segmenter, batches[picture])
             if i >= 0:
                 timings[k].append(timing)
                 objects[k] += [count_objects(result) for result in results]
-                converged[k] += [getattr(result, "converged", True) for result in results]
+                converged[k] += [result.converged for result in results]
                 if picture not in maps[k]:
                     maps[k][picture] = [class_map(result) for result in results]
             done += 1

@@ -1,4 +1,4 @@
-"""``python -m segopt_bench.merging``: time paste and panoptic merge, alone and on made-up detections.
+"""``python -m segopt_bench.merging``: time paste and panoptic merge, alone and on synthetic detections.
 
 Everybody gets the same boxes, 28x28 masks and label map, on the CPU, and takes turns. A turn begins with a rest
 and lasts for some calls in a row: the first one, whose memory and instructions the others have driven out of the

@@ -17,13 +17,14 @@ from segopt.masks.crop import MaskCrop
 from segopt.model.card import Card, PasteRule
 from segopt.results import InstanceResult, PanopticResult, Result, SemanticResult
 from segopt.segmenter import Thresholds
+from segopt.stages import Stages
 from segopt_bench.pytorch.planes import merge_planes, paste_planes
 
 Answer = dict[str, Tensor]
 """Of one frame: ``semantic`` uint8 [H, W]; ``boxes``, ``scores``, ``labels``, ``masks`` float [N, 1, 28, 28]."""
 
 
-class EagerSegmenter:
+class EagerSegmenter(Stages):
     """Does the job of :class:`segopt.segmenter.Segmenter`, in the same stages, with PyTorch alone.
 
     A picture becomes a float tensor as torchvision's ``to_tensor`` makes it, each network's own forward runs,
@@ -99,10 +100,6 @@ class EagerSegmenter:
         letterbox, answer = found
         with torch.inference_mode():
             return _ASSEMBLERS[self.card.mode](self, letterbox, answer)
-
-    def finish(self, prepared: Prepared, answers: list[Answer]) -> list[Result]:
-        """Decode and assemble: what :func:`segopt.pipeline.run.run_pipeline` asks for."""
-        return [self.assemble(found) for found in self.decode(prepared, answers)]
 
     def _semantic_network(self, network: Callable[[Tensor], Any], branch: str) -> Callable[[Tensor], list[Answer]]:
         # Of two networks each may have its own; the card's is what the canvas is padded with.

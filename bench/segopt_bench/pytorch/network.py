@@ -1,4 +1,4 @@
-"""The PyTorch network that a card names, behind the runtime's backend protocol.
+"""The PyTorch network that a card names, behind the runtime's :class:`segopt.backends.Backend`.
 
 So the engine and the network it came from share every step but the network itself.
 """
@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from segopt.backends import Backend
 from segopt.model.card import Card
-from segopt.model.tensors import TensorSpec, input_specs, output_specs
+from segopt.model.tensors import input_specs, output_specs
 from segopt.segmenter import Segmenter, Thresholds
 from segopt_bench.evaluation.problems import EvaluationError
 from segopt_export.classes import ClassEntry
@@ -28,13 +29,13 @@ from segopt_export.static.limits import DetectionLimits, Target
 from segopt_export.weights.loading import Trained, WeightsRequest, load_weights
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """A module of :func:`segopt_export.static.build.build_graph`, run eagerly in single precision on the CPU."""
 
     def __init__(self, graph: SegmentationGraph, card: Card) -> None:
         self.name = f"PyTorch {torch.__version__} (CPU)"
-        self.inputs: Mapping[str, TensorSpec] = input_specs(card)
-        self.outputs: Mapping[str, TensorSpec] = output_specs(card)
+        self.inputs = input_specs(card)
+        self.outputs = output_specs(card)
         self._graph = graph
 
     def infer(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:

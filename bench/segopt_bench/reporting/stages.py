@@ -6,10 +6,10 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from segopt.frame import Frame
 from segopt.results import Result
+from segopt.stages import Stages
 
 STAGES: Mapping[str, str] = {
     "letterbox": "frames onto the canvas: resize and pad",
@@ -24,26 +24,6 @@ TIMED_REGION = (
 )
 
 
-class Staged(Protocol):
-    """What can be timed: :class:`segopt.segmenter.Segmenter`, and whatever does the same job in the same steps."""
-
-    @property
-    def batch(self) -> int:
-        """How many frames it takes at once."""
-
-    def prepare(self, frames: Sequence[Frame], /) -> Any:
-        """Letterbox."""
-
-    def infer(self, prepared: Any, /) -> Any:
-        """Run the network, and wait until its answer is there."""
-
-    def decode(self, prepared: Any, outputs: Any, /) -> list[Any]:
-        """What was found, for each frame."""
-
-    def assemble(self, found: Any, /) -> Result:
-        """Paste and merge."""
-
-
 @dataclass(frozen=True)
 class Timing:
     """Milliseconds a frame that one call took."""
@@ -56,16 +36,16 @@ class Timing:
     """Drawing the results; not in ``total``."""
 
 
-def time_call(staged: Staged, frames: Sequence[Frame]) -> tuple[Timing, list[Result]]:
+def time_call(segmenter: Stages, frames: Sequence[Frame]) -> tuple[Timing, list[Result]]:
     """Run a batch of frames once through all stages."""
     marks = [time.perf_counter()]
-    prepared = staged.prepare(frames)
+    prepared = segmenter.prepare(frames)
     marks.append(time.perf_counter())
-    outputs = staged.infer(prepared)
+    outputs = segmenter.infer(prepared)
     marks.append(time.perf_counter())
-    found = staged.decode(prepared, outputs)
+    found = segmenter.decode(prepared, outputs)
     marks.append(time.perf_counter())
-    results = [staged.assemble(each) for each in found]
+    results = [segmenter.assemble(each) for each in found]
     marks.append(time.perf_counter())
     for frame, result in zip(frames, results, strict=True):
         result.draw(frame)

@@ -46,7 +46,7 @@ class SemanticFPNHead(nn.Module):
 
 
 def upsample_logits(logits: Tensor) -> Tensor:
-    """Logits at stride 4 -> at the picture's own resolution, float [B, classes, H, W]."""
+    """Logits at stride 4 -> at the image's own resolution, float [B, classes, H, W]."""
     return F.interpolate(logits, scale_factor=COMMON_STRIDE, mode="bilinear", align_corners=False)
 
 

@@ -8,12 +8,7 @@ import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto
 
 from segopt.errors import ExportError
-
-DATA_DEPENDENT = frozenset(
-    {"NonZero", "NonMaxSuppression", "RoiAlign", "Loop", "If", "Scan", "Unique", "Compress", "SequenceAt"}
-)
-"""Operators whose shapes or work depend on the picture, or that need a plugin: with one of them there is no CUDA
-graph and no TensorRT-RTX engine."""
+from segopt.model.tensors import DATA_DEPENDENT
 
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm"})
 

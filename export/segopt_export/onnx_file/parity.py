@@ -87,7 +87,7 @@ class Figure:
 
 
 def check_parity(graph: SegmentationGraph, file: Path, image: Tensor, bounds: Bounds = SINGLE) -> list[Figure]:
-    """Run a module and its ONNX file on the same picture.
+    """Run a module and its ONNX file on the same image.
 
     Args:
         graph: the module in single precision, whatever the file is in.

@@ -13,7 +13,7 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
-from segopt.errors import ExportError
+from segopt.errors import ExportError, first_line
 from segopt.files.atomic import make_folder, replacing
 from segopt.model.card import METADATA_KEY, Card
 from segopt.version import __version__
@@ -49,7 +49,7 @@ def trace(module: nn.Module, image: Tensor, output_names: Sequence[str]) -> onnx
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        reason = first_line(error.__cause__ or error)
         raise ExportError(f"PyTorch {torch.__version__} could not export the graph: {reason}") from error
     assert program is not None
     # The exporter writes the source lines of this machine beside every node.
@@ -85,7 +85,7 @@ def write(model: onnx.ModelProto, path: Path, *, verify: Callable[[Path], None])
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:
-        raise ExportError(f"{path}: onnx's checker refuses the graph: {str(error).splitlines()[0]}") from error
+        raise ExportError(f"{path}: onnx's checker refuses the graph: {first_line(error)}") from error
     make_folder(path.parent)
     with replacing(path) as temporary:
         temporary.write_bytes(model.SerializeToString())

@@ -15,7 +15,7 @@ from segopt.letterbox import Letterbox
 from segopt.sources import open_source
 
 MAX_PICTURES = 32
-"""How many pictures of a folder are looked at, evenly spread over it. Largest values converge after a few."""
+"""How many pictures of a folder are looked at, evenly spread over it. Largest values hardly change later."""
 
 Pictures = str | Sequence[Frame]
 """Where pictures come from, or the pictures themselves."""

@@ -10,6 +10,7 @@ ones. That is exact, and in ONNX Runtime no slower than the fixed 2 x 2 samples 
 :mod:`segopt_export.static.roi_align`.
 
 A box so thin that its bins touch more cells than that is read from the next coarser level.
+``docs/roi-align.md`` derives all of this, with a figure.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from segopt_export.static.proposals import ProposalStage
 from segopt_export.static.suppression import suppress
 
 SUPPRESSION_BLOCKS: dict[Target, int | None] = {"cpu": 500, "tensorrt": None}
-"""Boxes that suppression converges at a time: small matrices stay in a CPU's cache, few operators suit a GPU."""
+"""Boxes that are suppressed at a time: small matrices stay in a CPU's cache, few operators suit a GPU."""
 
 
 class StaticMaskRCNN(GraphBranch):

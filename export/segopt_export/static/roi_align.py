@@ -6,7 +6,8 @@ fastest way to read scattered points differs: :class:`GatherReader` on a CPU (in
 GridSample for 1000 boxes), :class:`GridReader` on a GPU, where it needs a fraction of the memory.
 
 Exact to torchvision's ``MultiScaleRoIAlign`` (``torchvision/csrc/ops/cpu/roi_align_kernel.cpp``,
-``aligned=False``). Coordinates are in single precision, whatever the features are.
+``aligned=False``). Coordinates are in single precision, whatever the features are. ``docs/roi-align.md`` has a
+figure.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ No backend needs an NMS operator, no shape depends on data, and one batched oper
 feature pyramid. With boxes sorted by descending score let ``M[i, j]`` be 1 where ``i < j``, ``i`` is valid, both
 are of one group and their IoU exceeds the threshold. ``keep`` is greedy suppression's answer exactly when
 ``keep = valid and not (keep @ M)``; since M is strictly upper triangular there is one such ``keep``. Starting
-from all valid boxes, step ``t`` converges every box whose chain of suppressions is at most ``t`` long: 4 to 11 for
+from all valid boxes, step ``t`` settles every box whose chain of suppressions is at most ``t`` long: 4 to 11 for
 proposals of real networks.
 """
 
@@ -38,7 +38,7 @@ def suppress(
         iou_threshold: a box goes when its IoU with one that stays is above this.
         steps: how many steps to unroll; one more is used to see whether they were enough.
         groups: [..., N], boxes of different groups leave each other alone; None is one group.
-        block: converge this many boxes at a time, each block under what the ones before it keep: the same answer
+        block: suppress this many boxes at a time, each block under what the ones before it keep: the same answer
             from smaller matrices, of which no box is compared with earlier ones. None is all at once.
 
     Returns:

@@ -1,16 +1,16 @@
-"""Backends: what runs a model file. One protocol, one module for each of them."""
+"""Backends: what runs a model file. One base class, one module for each of them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal, get_args
 
-from segopt.backends.base import Backend, Pending, QueueingBackend, depth, submit
+from segopt.backends.base import Backend, Pending
 from segopt.errors import UsageError
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 
-__all__ = ["Backend", "Device", "Pending", "QueueingBackend", "depth", "open_backend", "submit"]
+__all__ = ["Backend", "Device", "Pending", "open_backend"]
 
 
 def open_backend(path: Path, device: Device) -> Backend:

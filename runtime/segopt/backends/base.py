@@ -1,10 +1,10 @@
-"""What every backend offers, and what those offer besides that can work ahead."""
+"""What every backend offers, and what it gives for an inference that was started."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +13,58 @@ from segopt.errors import EngineError
 from segopt.model.tensors import TensorSpec
 
 Tensors = Mapping[str, NDArray[np.generic]]
+_Outputs = TypeVar("_Outputs", covariant=True)
 
 
-class Backend(Protocol):
+class Pending(Generic[_Outputs]):
+    """An inference that was started.
+
+    Args:
+        finish: waits for its end and gives the outputs, or raises what went wrong. It is called once.
+    """
+
+    def __init__(self, finish: Callable[[], _Outputs]) -> None:
+        self._finish: Callable[[], _Outputs] | None = finish
+        self._outputs: _Outputs
+        self._error: Exception | None = None
+
+    def wait(self) -> None:
+        """Wait for its end and keep what came of it, outputs or error; a second time does nothing."""
+        if self._finish is None:
+            return
+        try:
+            self._outputs = self._finish()
+        except Exception as error:
+            # The traceback would keep what the inference ran in.
+            self._error = error.with_traceback(None)
+        self._finish = None
+
+    def result(self) -> _Outputs:
+        """Wait for its end.
+
+        Returns:
+            What :meth:`Backend.infer` would have returned; the same object each time.
+
+        Raises:
+            EngineError: the runtime failed.
+        """
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        return self._outputs
+
+
+class Backend(ABC):
     """A loaded model. It may be called from any thread, by one thread at a time."""
 
     name: str
     """For people: the runtime and the device, such as ``ONNX Runtime 1.20 (CPU)``."""
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+    depth: int = 1
+    """How many inferences can be under way at once."""
 
+    @abstractmethod
     def infer(self, inputs: Tensors) -> dict[str, NDArray[np.generic]]:
         """Run once.
 
@@ -36,62 +78,21 @@ class Backend(Protocol):
             EngineError: the inputs do not fit, or the runtime failed.
         """
 
-    def close(self) -> None:
-        """Release the model; a second time does nothing. Only ``close`` may be called after it."""
+    def submit(self, inputs: Tensors) -> Pending[dict[str, NDArray[np.generic]]]:
+        """Start an inference; the inputs may be changed after that.
 
-
-class Pending(Protocol):
-    """An inference that was started."""
-
-    def result(self) -> dict[str, NDArray[np.generic]]:
-        """Wait for its end.
-
-        Returns:
-            What :meth:`Backend.infer` would have returned; the same dictionary each time.
-
-        Raises:
-            EngineError: the runtime failed.
-        """
-
-
-@runtime_checkable
-class QueueingBackend(Backend, Protocol):
-    """A backend that takes the next inputs while it still works on the ones before."""
-
-    depth: int
-    """How many inferences can be under way at once."""
-
-    def submit(self, inputs: Tensors) -> Pending:
-        """Start an inference and return at once; the inputs may be changed after that.
-
-        More than :attr:`depth` may be started: then it waits for the oldest, whose result stays available.
+        A backend of depth 1 has ended it on return. Where more than :attr:`depth` are started, it waits for the
+        oldest, whose result stays available.
 
         Raises:
             EngineError: the inputs do not fit, or the runtime failed.
         """
+        outputs = self.infer(inputs)
+        return Pending(lambda: outputs)
 
-
-@dataclass(frozen=True)
-class Done:
-    """A :class:`Pending` whose end need not be waited for."""
-
-    outputs: dict[str, NDArray[np.generic]]
-
-    def result(self) -> dict[str, NDArray[np.generic]]:
-        """See :meth:`Pending.result`."""
-        return self.outputs
-
-
-def submit(backend: Backend, inputs: Tensors) -> Pending:
-    """Start an inference on a backend of either kind; one that cannot work ahead has ended it on return."""
-    if isinstance(backend, QueueingBackend):
-        return backend.submit(inputs)
-    return Done(backend.infer(inputs))
-
-
-def depth(backend: Backend) -> int:
-    """How many inferences the backend can have under way at once."""
-    return backend.depth if isinstance(backend, QueueingBackend) else 1
+    @abstractmethod
+    def close(self) -> None:
+        """Release the model; a second time does nothing. Only ``close`` may be called after it."""
 
 
 def check_inputs(inputs: Tensors, specs: Mapping[str, TensorSpec], model: object) -> None:

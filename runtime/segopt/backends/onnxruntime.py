@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.backends.base import Tensors, check_inputs
+from segopt.backends.base import Backend, Tensors, check_inputs
 from segopt.backends.providers import CPU, TITLES, check_provider, preload_libraries, wanted_providers
-from segopt.errors import EngineError
+from segopt.errors import EngineError, first_line
 from segopt.model.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _FATAL = 4
 _SPIN_BRIEFLY = {"session.intra_op.spin_duration_us": "1000", "session.force_spinning_stop": "1"}
 
 
-class OnnxRuntimeBackend:
+class OnnxRuntimeBackend(Backend):
     """A model in ONNX Runtime.
 
     Args:
@@ -53,8 +53,8 @@ class OnnxRuntimeBackend:
         check_provider(provider, device, path)
         self._path = path
         self.name = f"ONNX Runtime {ort.__version__} ({TITLES.get(provider, provider)})"
-        self.inputs: Mapping[str, TensorSpec] = {node.name: _spec(node, path) for node in session.get_inputs()}
-        self.outputs: Mapping[str, TensorSpec] = {node.name: _spec(node, path) for node in session.get_outputs()}
+        self.inputs = {node.name: _spec(node, path) for node in session.get_inputs()}
+        self.outputs = {node.name: _spec(node, path) for node in session.get_outputs()}
         on_gpu = provider != CPU
         self._run: Callable[[Tensors], dict[str, NDArray[np.generic]]] | None = (
             _BoundSession(ort, session, self.inputs, self.outputs, "cuda" if on_gpu else "cpu")
@@ -70,7 +70,7 @@ class OnnxRuntimeBackend:
         try:
             return self._run(inputs)
         except Exception as error:
-            raise EngineError(f"{self._path}: ONNX Runtime failed: {_first_line(error)}") from error
+            raise EngineError(f"{self._path}: ONNX Runtime failed: {first_line(error)}") from error
 
     def close(self) -> None:
         """See :meth:`segopt.backends.Backend.close`."""
@@ -131,7 +131,7 @@ def _import_onnxruntime() -> Any:
         import onnxruntime
     except ImportError as error:
         raise EngineError(
-            f"ONNX Runtime is not usable ({_first_line(error)}); install it with `pip install 'segopt[cpu]'`, "
+            f"ONNX Runtime is not usable ({first_line(error)}); install it with `pip install 'segopt[cpu]'`, "
             "or `pip install 'segopt[gpu]'` on a machine with an NVIDIA GPU"
         ) from None
     return onnxruntime
@@ -149,7 +149,7 @@ def _create_session(ort: Any, path: Path, providers: list[tuple[str, dict[str, A
         return ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:
         raise EngineError(
-            f"{path}: ONNX Runtime {ort.__version__} cannot load it ({_first_line(error)}); "
+            f"{path}: ONNX Runtime {ort.__version__} cannot load it ({first_line(error)}); "
             "export it again, or update onnxruntime"
         ) from error
 
@@ -161,9 +161,3 @@ def _spec(node: Any, path: Path) -> TensorSpec:
             "export the model with `segopt export`"
         )
     return TensorSpec(np.dtype(_DTYPES[node.type]), tuple(node.shape))
-
-
-def _first_line(error: BaseException) -> str:
-    """An exception's message cut to its first line."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

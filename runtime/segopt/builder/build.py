@@ -26,7 +26,7 @@ from segopt.tensorrt.messages import fix_for, message_log
 from segopt.version import __version__
 
 if TYPE_CHECKING:
-    import tensorrt_rtx
+    import tensorrt as trt
 
 
 _MADE_FOR_CPU = (
@@ -108,7 +108,7 @@ def build(
         job.notes.extend(try_run(model, card))
     with step(f"network: ONNX to {flavor}"):
         parsed = parse(flavor, model)
-        check_tensors(card, tensor_specs(flavor.module, parsed.network), model)
+        check_tensors(card, tensor_specs(flavor, parsed.network, model), model)
         layers = precision.compute_layers(flavor.module, parsed.network)
         precision.check_network(card, layers, model)
     with phases(f"plan: {flavor}") as display:
@@ -140,7 +140,7 @@ def _gpu(flavor: Flavor) -> Gpu | None:
     return gpu
 
 
-def _build(job: _Job, parsed: ParsedNetwork, display: Display) -> tensorrt_rtx.IHostMemory:
+def _build(job: _Job, parsed: ParsedNetwork, display: Display) -> trt.IHostMemory:
     trt, options = job.flavor.module, job.options
     config = parsed.builder.create_builder_config()
     options.apply(job.flavor, config)
@@ -173,7 +173,7 @@ def _timing_cache(job: _Job) -> Path | None:
     return timing_cache.cache_path(folder, job.flavor, job.gpu)
 
 
-def _record(job: _Job, data: tensorrt_rtx.IHostMemory, half_share: float) -> PlanRecord:
+def _record(job: _Job, data: trt.IHostMemory, half_share: float) -> PlanRecord:
     options = job.options
     gpu = job.gpu if job.flavor.traits.needs_gpu_to_build else None
     usual = job.flavor.traits.usual_capabilities
@@ -192,7 +192,7 @@ def _record(job: _Job, data: tensorrt_rtx.IHostMemory, half_share: float) -> Pla
     )
 
 
-def _check_engine(job: _Job, data: tensorrt_rtx.IHostMemory, layers: dict[str, bool]) -> list[str]:
+def _check_engine(job: _Job, data: trt.IHostMemory, layers: dict[str, bool]) -> list[str]:
     """Load the plan on the GPU and compare its layers' precision with the network's; notes for the user."""
     trt = job.flavor.module
     log, logger = message_log(job.flavor)

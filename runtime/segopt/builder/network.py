@@ -6,48 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from segopt.errors import EngineError
-from segopt.model.tensors import TensorSpec
+from segopt.model.tensors import DATA_DEPENDENT, TensorSpec
 from segopt.tensorrt.flavor import Flavor
-from segopt.tensorrt.messages import MessageLog, fix_for, message_log, one_line
+from segopt.tensorrt.messages import MessageLog, fix_for, message_log, one_line, start
+from segopt.tensorrt.tensors import tensor_spec
 
 if TYPE_CHECKING:
-    import tensorrt_rtx
-
-    from segopt.tensorrt.module import TensorRT
-
-_DATA_DEPENDENT = frozenset(
-    {"NonZero", "NonMaxSuppression", "RoiAlign", "Loop", "If", "Scan", "Unique", "Compress"}
-)
+    import tensorrt as trt
 
 
 @dataclass(frozen=True)
 class ParsedNetwork:
     """A network, ready to be built, and what must live as long as it does."""
 
-    builder: tensorrt_rtx.Builder
-    network: tensorrt_rtx.INetworkDefinition
-    parser: tensorrt_rtx.OnnxParser
+    builder: trt.Builder
+    network: trt.INetworkDefinition
+    parser: trt.OnnxParser
     """Owns the weights."""
     log: MessageLog
-
-
-def create_builder(flavor: Flavor) -> tensorrt_rtx.Builder:
-    """A builder.
-
-    Raises:
-        EngineError: TensorRT cannot start: no GPU where it needs one, a driver that is too old.
-    """
-    log, logger = message_log(flavor)
-    log.clear()
-    try:
-        return flavor.module.Builder(logger)
-    except (TypeError, RuntimeError) as error:  # pybind11's answer to a null pointer is a TypeError.
-        reason = log.reason() if log.errors else one_line(str(error))
-        fix = fix_for(reason, "`segopt doctor` shows what this machine has")
-        raise EngineError(f"{flavor} does not start: {reason}; {fix}") from None
 
 
 def parse(flavor: Flavor, model: Path) -> ParsedNetwork:
@@ -56,7 +33,7 @@ def parse(flavor: Flavor, model: Path) -> ParsedNetwork:
     Raises:
         EngineError: TensorRT does not start, or does not take the file; the message names node and operator.
     """
-    builder = create_builder(flavor)
+    builder = start(flavor, flavor.module.Builder)
     log, logger = message_log(flavor)
     network = builder.create_network(flavor.creation_flags())
     parser = flavor.module.OnnxParser(network, logger)
@@ -65,23 +42,22 @@ def parse(flavor: Flavor, model: Path) -> ParsedNetwork:
     return ParsedNetwork(builder, network, parser, log)
 
 
-def tensor_specs(trt: TensorRT, network: tensorrt_rtx.INetworkDefinition) -> dict[str, TensorSpec]:
-    """Inputs and outputs of a network, by name."""
-    dtypes = {
-        trt.DataType.UINT8: np.uint8,
-        trt.DataType.BOOL: np.bool_,
-        trt.DataType.INT8: np.int8,
-        trt.DataType.INT32: np.int32,
-        trt.DataType.INT64: np.int64,
-        trt.DataType.HALF: np.float16,
-        trt.DataType.FLOAT: np.float32,
-    }
+def tensor_specs(flavor: Flavor, network: trt.INetworkDefinition, model: Path) -> dict[str, TensorSpec]:
+    """Inputs and outputs of a network, by name.
+
+    Raises:
+        EngineError: one is of a type that numpy has not, or its shape is not fixed.
+    """
     tensors = [network.get_input(i) for i in range(network.num_inputs)]
     tensors += [network.get_output(i) for i in range(network.num_outputs)]
-    return {tensor.name: TensorSpec(np.dtype(dtypes[tensor.dtype]), tuple(tensor.shape)) for tensor in tensors}
+    fix = "export the model with `segopt export`"
+    return {
+        tensor.name: tensor_spec(flavor, tensor.name, tensor.dtype, tensor.shape, model=model, fix=fix)
+        for tensor in tensors
+    }
 
 
-def _parser_error(flavor: Flavor, parser: tensorrt_rtx.OnnxParser, log: MessageLog) -> str:
+def _parser_error(flavor: Flavor, parser: trt.OnnxParser, log: MessageLog) -> str:
     if parser.num_errors == 0:
         reason = log.reason()
         return f"{flavor} cannot read it: {reason}; {fix_for(reason, 'export it again')}"
@@ -90,6 +66,6 @@ def _parser_error(flavor: Flavor, parser: tensorrt_rtx.OnnxParser, log: MessageL
     if not operator:
         return f"{flavor} cannot read it: {reason}; export it again"
     fix = "export the model again with this segopt, or update TensorRT"
-    if operator in _DATA_DEPENDENT:
+    if operator in DATA_DEPENDENT:
         fix = "its shapes depend on the data; `segopt export` makes graphs without such operators"
     return f"{flavor} does not take node {name or '(unnamed)'} ({operator}): {reason}; {fix_for(reason, fix)}"

@@ -10,7 +10,7 @@ from segopt.errors import UsageError
 from segopt.tensorrt.flavor import Flavor
 
 if TYPE_CHECKING:
-    import tensorrt_rtx
+    import tensorrt as trt
 
 MAX_OPTIMIZATION_LEVEL = 5
 """Of TensorRT's builder; a higher number means this one."""
@@ -93,7 +93,7 @@ class BuildOptions:
             if option in flavor.traits.ignored
         ]
 
-    def apply(self, flavor: Flavor, config: tensorrt_rtx.IBuilderConfig) -> None:
+    def apply(self, flavor: Flavor, config: trt.IBuilderConfig) -> None:
         """Set what was asked on a build that :meth:`check` found possible; timing caches are not its business."""
         trt = flavor.module
         if self.workspace is not None:

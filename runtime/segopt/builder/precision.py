@@ -18,7 +18,7 @@ from segopt.errors import EngineError
 from segopt.model.card import Card
 
 if TYPE_CHECKING:
-    import tensorrt_rtx
+    import tensorrt as trt
 
     from segopt.tensorrt.module import TensorRT
 
@@ -32,7 +32,7 @@ _HALF = re.compile(r"\b(half|fp16|float16)\b", re.IGNORECASE)
 _TYPE_MEMBERS = ("Format/Datatype", "DataType", "Datatype")
 
 
-def compute_layers(trt: TensorRT, network: tensorrt_rtx.INetworkDefinition) -> dict[str, bool]:
+def compute_layers(trt: TensorRT, network: trt.INetworkDefinition) -> dict[str, bool]:
     """Convolutions, deconvolutions and fully connected layers of a network.
 
     A fully connected layer is a matrix product with a constant; products of two computed tensors, as suppression
@@ -123,15 +123,11 @@ def compute_layers_in_engine(inspection: str, layers: Mapping[str, bool]) -> dic
     return in_half
 
 
-def _has_constant_weight(
-    trt: TensorRT, layer: tensorrt_rtx.ILayer, producers: Mapping[str, tensorrt_rtx.ILayer]
-) -> bool:
+def _has_constant_weight(trt: TensorRT, layer: trt.ILayer, producers: Mapping[str, trt.ILayer]) -> bool:
     return any(_is_constant(trt, layer.get_input(i), producers) for i in range(layer.num_inputs))
 
 
-def _is_constant(
-    trt: TensorRT, tensor: tensorrt_rtx.ITensor | None, producers: Mapping[str, tensorrt_rtx.ILayer]
-) -> bool:
+def _is_constant(trt: TensorRT, tensor: trt.ITensor | None, producers: Mapping[str, trt.ILayer]) -> bool:
     """Whether a tensor is a constant, be it cast or reshaped on the way."""
     while tensor is not None and (producer := producers.get(tensor.name)) is not None:
         if producer.type == trt.LayerType.CONSTANT:

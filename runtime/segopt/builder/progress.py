@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    import tensorrt_rtx
+    import tensorrt as trt
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
@@ -117,9 +117,9 @@ class Cancel:
             raise KeyboardInterrupt
 
 
-def progress_monitor(trt: TensorRT, display: Display, cancel: Cancel) -> tensorrt_rtx.IProgressMonitor:
+def progress_monitor(module: TensorRT, display: Display, cancel: Cancel) -> trt.IProgressMonitor:
     """TensorRT's monitor that shows a build's phases and stops it when that is wanted."""
-    base: Any = trt.IProgressMonitor
+    base: Any = module.IProgressMonitor
 
     class Monitor(base):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -135,5 +135,5 @@ def progress_monitor(trt: TensorRT, display: Display, cancel: Cancel) -> tensorr
         def phase_finish(self, phase_name: str) -> None:
             display.finish(phase_name)
 
-    monitor: tensorrt_rtx.IProgressMonitor = Monitor()
+    monitor: trt.IProgressMonitor = Monitor()
     return monitor

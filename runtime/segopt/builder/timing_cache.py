@@ -11,7 +11,7 @@ from segopt.files.atomic import make_folder, write_bytes
 from segopt.tensorrt.flavor import Flavor
 
 if TYPE_CHECKING:
-    import tensorrt_rtx
+    import tensorrt as trt
 
 
 def cache_path(folder: Path, flavor: Flavor, gpu: Gpu) -> Path:
@@ -20,7 +20,7 @@ def cache_path(folder: Path, flavor: Flavor, gpu: Gpu) -> Path:
     return folder / f"{name}.timing"
 
 
-def attach(config: tensorrt_rtx.IBuilderConfig, path: Path) -> None:
+def attach(config: trt.IBuilderConfig, path: Path) -> None:
     """Let a build use a cache and add to it; where it is missing or not this machine's, begin an empty one."""
     try:
         data = path.read_bytes()
@@ -31,7 +31,7 @@ def attach(config: tensorrt_rtx.IBuilderConfig, path: Path) -> None:
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
-def save(config: tensorrt_rtx.IBuilderConfig, path: Path) -> None:
+def save(config: trt.IBuilderConfig, path: Path) -> None:
     """Write a build's cache.
 
     Raises:

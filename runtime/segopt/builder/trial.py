@@ -50,7 +50,7 @@ def try_run(model: Path, card: Card) -> list[str]:
 
 
 def synthetic_image(card: Card) -> NDArray[np.uint8]:
-    """Seeded pictures with blobs and edges in them, uint8 BGR [B, H, W, 3]."""
+    """Seeded frames with blobs and edges in them, as the network takes them: uint8 BGR [B, H, W, 3]."""
     height, width = card.canvas
     coarse = np.random.default_rng(_SEED).integers(0, 256, (card.batch, 12, 16, 3), np.uint8)
     return np.stack([cv2.resize(blobs, (width, height), interpolation=cv2.INTER_CUBIC) for blobs in coarse])

@@ -30,18 +30,18 @@ def bench(
         str | None,
         typer.Option(
             metavar="SOURCE",
-            help="Picture, folder or video to take the pictures from.",
+            help="Picture, folder or video to take the frames from.",
             show_default="synthetic scenes of the canvas's size",
         ),
     ] = None,
-    pictures: Annotated[int, typer.Option(metavar="N", help="How many different pictures.", min=1)] = 8,
-    rounds: Annotated[int, typer.Option(metavar="N", help="How often everybody takes a turn.", min=1)] = 30,
+    pictures: Annotated[int, typer.Option(metavar="N", help="How many different frames.", min=1)] = 8,
+    rounds: Annotated[int, typer.Option(metavar="N", help="How often each model is timed, in turn.", min=1)] = 30,
     warmup: Annotated[int, typer.Option(metavar="N", help="Rounds before those, not counted.", min=0)] = 3,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Time torch.compile of the PyTorch network, too; it takes minutes.")
     ] = False,
     accuracy: Annotated[
-        bool, typer.Option("--accuracy", help="Evaluate everybody on synthetic scenes with ground truth, too.")
+        bool, typer.Option("--accuracy", help="Evaluate all of them on synthetic scenes with ground truth, too.")
     ] = False,
     scenes: Annotated[int, typer.Option(metavar="N", help="--accuracy: how many scenes.", min=1)] = 50,
     layers: Annotated[
@@ -53,13 +53,16 @@ def bench(
     semantic_weights: SemanticWeights = None,
     instance_weights: InstanceWeights = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything, every round too.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file of --json if it is there.")
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a page with tables and plots.", show_default=False)
     ] = None,
     device: Annotated[Device, typer.Option(help="Where to run; auto takes a GPU where one works.")] = Device.auto,
 ) -> None:
-    """Measure latency stage by stage, against PyTorch on the same pictures, canvas and weights."""
-    from segopt.files.atomic import check_writable, make_folder, write_json
+    """Measure latency stage by stage, against PyTorch on the same frames, canvas and weights."""
+    from segopt.files.atomic import check_new, check_writable, make_folder, write_json
     from segopt_bench.latency.benchmark import Request, run_benchmark
     from segopt_bench.latency.contenders import EagerOptions
 
@@ -70,6 +73,7 @@ def bench(
         need_matplotlib("--report")
         make_folder(report)
     if json is not None:
+        check_new(json, overwrite=overwrite)
         check_writable(json)
     files = weight_files(weights, semantic_weights, instance_weights)
     found = run_benchmark(
@@ -88,7 +92,7 @@ def bench(
     )
     _show(found)
     if json is not None:
-        write_json(json, found.to_json())
+        write_json(json, found.to_json(), overwrite=overwrite)
         typer.echo(f"figures: {json}")
     if report is not None:
         typer.echo(f"report: {write_report(report, found)}")

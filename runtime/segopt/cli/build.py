@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segopt.cli.steps import phases, step
-from segopt.errors import UsageError
 
 if TYPE_CHECKING:
     from segopt.builder.build import Built
@@ -56,25 +54,26 @@ def build(
         ),
     ] = None,
     optimization_level: Annotated[
-        int | None, typer.Option(metavar="0..5", help="Higher builds longer.", show_default="TensorRT's own, 3")
+        int | None,
+        typer.Option(
+            metavar="0..5", help="A higher level takes longer to build.", show_default="TensorRT's own, 3"
+        ),
     ] = None,
 ) -> None:
     """Build a TensorRT plan from an .onnx file, on the machine that will run it."""
-    from segopt.builder.options import BuildOptions
+    from segopt.builder.from_options import build_options
 
-    build_and_report(
-        model,
-        BuildOptions(
-            runtime=runtime,
-            output=output,
-            timing_cache=timing_cache,
-            workspace=_bytes(workspace),
-            hardware_compatible=hardware_compatible,
-            version_compatible=version_compatible,
-            compute_capabilities=_list(compute_capability),
-            optimization_level=optimization_level,
-        ),
+    options = build_options(
+        runtime=runtime,
+        output=output,
+        timing_cache=timing_cache,
+        workspace=workspace,
+        hardware_compatible=hardware_compatible,
+        version_compatible=version_compatible,
+        compute_capabilities=() if compute_capability is None else compute_capability,
+        optimization_level=optimization_level,
     )
+    build_and_report(model, options)
 
 
 def build_and_report(model: Path, options: BuildOptions) -> None:
@@ -84,24 +83,6 @@ def build_and_report(model: Path, options: BuildOptions) -> None:
     began = time.perf_counter()
     built = build(model, options, step=step, phases=phases)
     _report(model, built, time.perf_counter() - began)
-
-
-def _bytes(text: str | None) -> int | None:
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d{1,9})\s*(MiB|GiB)", text.strip(), re.IGNORECASE)
-    if not found:
-        raise UsageError(f"--workspace {text} is no size; give a number with MiB or GiB, such as 512MiB")
-    return int(found[1]) << (20 if found[2].lower() == "mib" else 30)
-
-
-def _list(text: str | None) -> tuple[str, ...]:
-    if text is None:
-        return ()
-    parts = [part.strip() for part in text.split(",")]
-    if not all(re.fullmatch(r"\d{1,2}\.\d", part) for part in parts):
-        raise UsageError(f"--compute-capability {text} is no list of them; give such as 8.6,8.9")
-    return tuple(dict.fromkeys(parts))
 
 
 def _report(model: Path, built: Built, seconds: float) -> None:

@@ -15,8 +15,8 @@ def demo(
     seconds: Annotated[int, typer.Option(metavar="N", help="Length of the video.", min=1, max=60)] = 6,
 ) -> None:
     """Export a small panoptic network, render a street video, and run the one on the other; offline."""
-    from segopt.cli.export import need_export_packages
     from segopt.cli.steps import step
+    from segopt_export.packages import need_export_packages
 
     need_export_packages()
     from segopt_bench.demo import run_demo

@@ -33,7 +33,10 @@ def eval(
         ),
     ],
     engine: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Model that `segopt export` made.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Model that `segopt export` or `segopt build` made.", show_default=False
+        ),
     ] = None,
     predictions: Annotated[
         Path | None,
@@ -68,6 +71,9 @@ def eval(
         int | None, typer.Option(metavar="N", help="The first N pictures.", min=1, show_default="all")
     ] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all figures to a file.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file of --json if it is there.")
+    ] = False,
     device: Annotated[Device, typer.Option(help="Where to run; auto takes a GPU where one works.")] = Device.auto,
 ) -> None:
     """Measure accuracy: mIoU (semantic), box and mask AP (instance), PQ (panoptic)."""
@@ -87,10 +93,11 @@ def eval(
     from segopt_bench.requirements import need_evaluation_packages
 
     need_evaluation_packages("eval")
-    from segopt.files.atomic import make_folder, write_json
+    from segopt.files.atomic import check_new, make_folder, write_json
     from segopt_bench.evaluation import evaluate_predictions, open_data
 
     if json is not None:
+        check_new(json, overwrite=overwrite)
         make_folder(json.parent)
     opened = open_data(data)
     other = None
@@ -113,7 +120,7 @@ def eval(
             differences = [a.minus(b) for a, b in zip(own.scores, other.scores, strict=True)]
             document["against"] = {"torch": other.to_json()["scores"]}
             document["difference"] = {scores.measure: scores.to_json() for scores in differences}
-        write_json(json, document)
+        write_json(json, document, overwrite=overwrite)
         typer.echo(f"figures: {json}")
 
 
@@ -131,7 +138,7 @@ def _evaluate_engine(
     with load(engine, **loading) as segmenter:
         network = None
         if weights is not None:
-            from segopt.cli.export import need_export_packages
+            from segopt_export.packages import need_export_packages
 
             need_export_packages()
             from segopt_bench.pytorch.network import torch_segmenter

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segopt.cli.build import build_and_report
 from segopt.cli.steps import step
-from segopt.errors import ExportError, UsageError
-from segopt.model.card import MODES, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from segopt.frame import Frame
     from segopt_export.exporter import Exported
-    from segopt_export.networks.table import Branch
 
 _SCENE_SEED = 100_000
 """Scenes from here on are those that the demo networks were trained on."""
@@ -41,21 +36,33 @@ def export(
     weights: Annotated[
         str | None, typer.Option(help="default, demo, random, or a .pth, .pt, .safetensors or .pkl file.")
     ] = None,
-    semantic_weights: Annotated[str | None, typer.Option(help="Panoptic: of the semantic network.")] = None,
-    instance_weights: Annotated[str | None, typer.Option(help="Panoptic: of the instance network.")] = None,
-    classes: Annotated[
-        Path | None, typer.Option(help="Json file: names, or COCO categories, of a weights file's classes.")
+    semantic_weights: Annotated[
+        str | None, typer.Option(help="Panoptic: weights of the semantic network.")
     ] = None,
-    semantic_classes: Annotated[Path | None, typer.Option(help="Panoptic: of the semantic network.")] = None,
-    instance_classes: Annotated[Path | None, typer.Option(help="Panoptic: of the instance network.")] = None,
+    instance_weights: Annotated[
+        str | None, typer.Option(help="Panoptic: weights of the instance network.")
+    ] = None,
+    classes: Annotated[
+        Path | None, typer.Option(help="JSON file: names, or COCO categories, of a weights file's classes.")
+    ] = None,
+    semantic_classes: Annotated[
+        Path | None, typer.Option(help="Panoptic: classes of the semantic network.")
+    ] = None,
+    instance_classes: Annotated[
+        Path | None, typer.Option(help="Panoptic: classes of the instance network.")
+    ] = None,
     settings: Annotated[
         Path | None,
         typer.Option(
-            help="Json file of what weights do not hold: anchors, thresholds, mean. settings_of() makes it."
+            help="JSON file of what weights do not hold: anchors, thresholds, mean. settings_of() makes it."
         ),
     ] = None,
-    semantic_settings: Annotated[Path | None, typer.Option(help="Panoptic: of the semantic network.")] = None,
-    instance_settings: Annotated[Path | None, typer.Option(help="Panoptic: of the instance network.")] = None,
+    semantic_settings: Annotated[
+        Path | None, typer.Option(help="Panoptic: settings of the semantic network.")
+    ] = None,
+    instance_settings: Annotated[
+        Path | None, typer.Option(help="Panoptic: settings of the instance network.")
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option(
@@ -107,68 +114,48 @@ def export(
     ] = False,
 ) -> None:
     """Export a torchvision network to one ONNX file, checked against PyTorch."""
+    from segopt_export.packages import need_export_packages
+
     need_export_packages()
     from segopt.builder.options import BuildOptions
     from segopt.tensorrt.flavor import builder_here
     from segopt_export.exporter import export as export_request
-    from segopt_export.precision.fitting import Precision
-    from segopt_export.request import DEMO_CANVAS, ExportRequest
-    from segopt_export.static.limits import DetectionLimits, Target
-    from segopt_export.weights.loading import WeightsRequest
+    from segopt_export.from_options import request_of
+    from segopt_export.request import DEMO_CANVAS
 
-    checked_mode = cast("Mode", _one_of("mode", mode, MODES))
     builder = None if no_build else builder_here()
     chosen = target or ("tensorrt" if builder else "cpu")
-    checked_target = cast("Target", _one_of("target", chosen, get_args(Target)))
-    chosen_precision = precision or ("fp16" if builder else "fp32")
-    checked_precision = cast("Precision", _one_of("precision", chosen_precision, get_args(Precision)))
-    if calibration is not None and checked_precision == "fp32":
-        raise UsageError("--calibration is for --precision fp16 and int8; fp32 needs no pictures")
-    options = _by_branch(
-        checked_mode,
-        shared={"network": network, "weights": weights, "classes": classes, "settings": settings},
-        semantic={
-            "network": semantic,
-            "weights": semantic_weights,
-            "classes": semantic_classes,
-            "settings": semantic_settings,
-        },
-        instance={
-            "network": instance,
-            "weights": instance_weights,
-            "classes": instance_classes,
-            "settings": instance_settings,
-        },
-    )
-    branches = cast("Sequence[Branch]", list(options))
-    request = ExportRequest(
-        mode=checked_mode,
-        networks={b: options[b]["network"] for b in branches if options[b]["network"]},
-        weights={
-            b: WeightsRequest(options[b]["weights"] or "default", options[b]["classes"], frozen_norm_eps)
-            for b in branches
-        },
-        settings={b: options[b]["settings"] for b in branches if options[b]["settings"]},
-        canvas=_size(size),
+    request = request_of(
+        mode,
+        network=network,
+        weights=weights,
+        classes=classes,
+        settings=settings,
+        semantic=semantic,
+        semantic_weights=semantic_weights,
+        semantic_classes=semantic_classes,
+        semantic_settings=semantic_settings,
+        instance=instance,
+        instance_weights=instance_weights,
+        instance_classes=instance_classes,
+        instance_settings=instance_settings,
+        size=size,
         batch=batch,
-        limits=DetectionLimits(max_detections, candidates, suppression_steps),
-        target=checked_target,
-        precision=checked_precision,
+        max_detections=max_detections,
+        candidates=candidates,
+        suppression_steps=suppression_steps,
+        frozen_norm_eps=frozen_norm_eps,
+        precision=precision or ("fp16" if builder else "fp32"),
         calibration=calibration,
+        target=chosen,
         output=output,
     )
-    if (
-        checked_precision == "int8"
-        and calibration is None
-        and all(w.spec == "demo" for w in request.weights.values())
-    ):
+    if precision == "int8" and calibration is None and all(w.spec == "demo" for w in request.weights.values()):
         request = replace(request, calibration=_scenes(request.canvas or DEMO_CANVAS))
     began = time.perf_counter()
     made = export_request(request, step=step)
     if not no_build:
-        made.notes.append(_note_on_plan(builder, None if target else checked_target))
-    if builder and precision is None:
-        made.notes.append("half precision, since a plan is built from the file; --precision fp32 makes it single")
+        made.notes.append(_note_on_plan(builder, None if target else chosen))
     _report(made, time.perf_counter() - began)
     if builder:
         build_and_report(made.path, BuildOptions(runtime=builder))
@@ -181,78 +168,6 @@ def _scenes(canvas: tuple[int, int]) -> Sequence[Frame]:
     from segopt_bench.scenes import Scene
 
     return [Scene(seed).render(*canvas).frame for seed in range(_SCENE_SEED, _SCENE_SEED + 32)]
-
-
-def need_export_packages() -> None:
-    """Raise an ExportError where what an export needs is not installed."""
-    for package in ("torch", "torchvision", "onnx", "onnxscript"):
-        if importlib.util.find_spec(package) is None:
-            raise ExportError(f"export needs {package}, which is not installed: pip install 'segopt[export]'")
-
-
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise UsageError(f"--{option} {value} is unknown; give one of {', '.join(allowed)}")
-    return value
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d{1,6})[xX](\d{1,6})", text.strip())
-    if not found:
-        raise UsageError(f"--size {text} is no size; give HEIGHTxWIDTH in pixels, such as 800x1344")
-    return int(found[1]), int(found[2])
-
-
-def _by_branch(
-    mode: Mode, *, shared: dict[str, Any], semantic: dict[str, Any], instance: dict[str, Any]
-) -> dict[str, dict[str, Any]]:
-    """Options of each branch; what names no branch belongs to the only one there is, or to both (weights)."""
-    own = {"semantic": semantic, "instance": instance}
-    of_two = any(value is not None for given in own.values() for value in given.values())
-    if mode == "panoptic" and (shared["network"] is not None or (shared["weights"] == "demo" and not of_two)):
-        return {"panoptic": _one_for_both(shared, own)}
-    if mode == "panoptic":
-        for name in ("classes", "settings"):
-            if shared[name] is not None:
-                raise UsageError(
-                    f"--{name} does not say which network of a panoptic export it is for; give --semantic-{name} "
-                    f"or --instance-{name}"
-                )
-        if shared["weights"] not in (None, "default", "demo", "random"):
-            raise UsageError(
-                f"--weights {shared['weights']} is one file for two networks; "
-                "give --semantic-weights and --instance-weights, or --network with one network that answers both"
-            )
-        return {b: {**given, "weights": given["weights"] or shared["weights"]} for b, given in own.items()}
-    for branch, given in own.items():
-        for name, value in given.items():
-            if value is not None:
-                option = branch if name == "network" else f"{branch}-{name}"
-                raise UsageError(f"--{option} is for panoptic exports; a {mode} export takes --{name}")
-    return {mode: shared}
-
-
-def _one_for_both(shared: dict[str, Any], own: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Options of a panoptic export of one network."""
-    from segopt_export.networks.table import NETWORKS
-
-    known = NETWORKS.get(shared["network"])
-    if known is not None and known.branch != "panoptic":
-        takers = ", ".join(network.name for network in NETWORKS.values() if network.branch == "panoptic")
-        raise UsageError(
-            f"--network {known.name} answers one half of a panoptic export; give --semantic and --instance, "
-            f"or one network for both: {takers}"
-        )
-    for branch, given in own.items():
-        for name, value in given.items():
-            if value is not None:
-                option = branch if name == "network" else f"{branch}-{name}"
-                raise UsageError(
-                    f"--{option} is for a panoptic export of two networks; --network names one for both"
-                )
-    return shared
 
 
 def _note_on_plan(builder: str | None, target: str | None) -> str:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
+from segopt import interrupts
 from segopt.errors import SegoptError, UsageError
 from segopt.native_library import missing_library
 from segopt.version import __version__
 
-VERBS = ("export", "build", "run", "info", "eval", "bench", "doctor", "demo")
+VERBS = ("export", "build", "run", "recover", "info", "eval", "bench", "doctor", "demo")
 """Each is a function in the module of ``segopt.cli`` that has its name."""
 
 # typer carries its own copy of click from 0.26 on, so click's base classes are reached through typer.
@@ -51,19 +54,33 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; exit with 0, 1 (an error), 2 (wrong usage) or 130 (interrupted)."""
-    sys.exit(_run())
+    """Run the command line; exit with 0, 1 (an error), 2 (wrong usage) or 128 and a signal's number, as 130."""
+    try:
+        interrupts.watch()
+        status = _run()
+    except KeyboardInterrupt as error:
+        status = _say_interrupted(error)
+    interrupts.ignore()
+    if any(thread.name.startswith("segopt-") for thread in threading.enumerate()):
+        # A read or an inference hangs. The libraries that it is in would wait for it, or crash under it.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _run() -> int:
     arguments = sys.argv[1:] or ["--help"]
     try:
-        status = make_app(_needed(arguments))(arguments, prog_name="segopt", standalone_mode=False)
-    except typer.Abort:
-        return 130
-    except KeyboardInterrupt:
-        print("segopt: interrupted", file=sys.stderr)
-        return 130
+        # Not by calling the app, which would turn an interrupt into a mere status.
+        command = typer.main.get_command(make_app(_needed(arguments)))
+        with command.make_context("segopt", list(arguments)) as context:
+            status = command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    except typer.Abort as error:
+        return _say_interrupted(error)
     except UsageError as error:
         return _fail(str(error), 2)
     except SegoptError as error:
@@ -75,9 +92,12 @@ def _run() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ImportError, OSError) as error:
-        if (missing := missing_library(error)) is None:
-            raise
-        return _fail(missing, 1)
+        return _fail(missing_library(error) or _unforeseen(error), 1)
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        # Not every panic of a compiled extension is an Exception.
+        return _fail(_unforeseen(error), 1)
     return status if isinstance(status, int) else 0
 
 
@@ -92,6 +112,27 @@ def _usage_message(error: Any) -> str:
     return f"{error.format_message().rstrip('.')}; see `{command} --help`"
 
 
+def _unforeseen(error: BaseException) -> str:
+    """One line for what nobody foresaw; the traceback is for those who ask for it."""
+    if os.environ.get("SEGOPT_DEBUG", "") not in ("", "0"):
+        raise error
+    text = str(error).strip()
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"{type(error).__name__}{': ' if text else ''}{text} (SEGOPT_DEBUG=1 shows where it came from)"
+
+
+def _say_interrupted(error: BaseException) -> int:
+    _print("segopt: interrupted")
+    return interrupts.exit_status(error)
+
+
 def _fail(message: str, status: int) -> int:
-    print(f"segopt: error: {' '.join(message.split())}", file=sys.stderr)
+    _print(f"segopt: error: {' '.join(message.split())}")
     return status
+
+
+def _print(line: str) -> None:
+    # After a hang-up there is no terminal any more.
+    with contextlib.suppress(OSError, ValueError):
+        print(line, file=sys.stderr)

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 
 from segopt.errors import UsageError
+from segopt.interrupts import exit_status, held
 
 if TYPE_CHECKING:
-    from segopt.pipeline.run import RunStats
-    from segopt.sinks.base import Sink
+    from segopt.pipeline.run import RunStats, Saved
+    from segopt.segmenter import Segmenter
     from segopt.sources import Source
-
-_SIGTERM_STATUS = 128 + 15
+    from segopt.sources.reconnect import Reconnect
 
 
 class Device(str, Enum):
@@ -53,7 +53,10 @@ def run(
         ),
     ],
     engine: Annotated[
-        Path, typer.Option(metavar="FILE", help="Model that `segopt export` made.", show_default=False)
+        Path,
+        typer.Option(
+            metavar="FILE", help="Model that `segopt export` or `segopt build` made.", show_default=False
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -67,6 +70,9 @@ def run(
             "coco (COCO results json), or none.",
         ),
     ] = "overlay",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what an earlier run left in the folder.")
+    ] = False,
     show: Annotated[bool, typer.Option("--show", help="Show results in a window; q or Esc ends.")] = False,
     max_frames: Annotated[
         int | None, typer.Option(metavar="N", help="Stop after N frames.", show_default=False)
@@ -94,6 +100,14 @@ def run(
         View | None,
         typer.Option(help="View of a panoptic model to give.", show_default="the model's own"),
     ] = None,
+    reconnect: Annotated[
+        str | None,
+        typer.Option(
+            metavar="off|N",
+            help="Live sources that break off: end the run, or give up after N attempts in a row.",
+            show_default="try until it is back, after 1, 2, 4 ... 30 s",
+        ),
+    ] = None,
     device: Annotated[
         Device,
         typer.Option(help="Where to run; auto takes a GPU where one works, tensorrt is ONNX Runtime's TensorRT."),
@@ -101,12 +115,14 @@ def run(
 ) -> None:
     """Run a model on pictures, a video, a camera or a stream.
 
-    Videos keep their frame rate and frame count. Ctrl-C ends the run and keeps what was done.
+    Videos keep their frame rate and frame count. Ctrl-C ends the run and keeps what was done; after a power cut,
+    `segopt recover DIR` brings it back.
     """
     # Before NumPy is imported. Nothing here multiplies matrices, and each of OpenBLAS's threads would take a core
     # for 0.1 s to wait for one.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from segopt.sinks.making import make_sinks, parse_saves
+    from segopt.sinks.claim import claimed
+    from segopt.sinks.making import parse_saves
     from segopt.sinks.window import Screen
 
     saves = parse_saves(save)
@@ -122,7 +138,20 @@ def run(
         from segopt.segmenter import load
         from segopt.sources import open_source
 
-        opened = stack.enter_context(open_source(source, stride=stride, max_frames=max_frames))
+        opened = stack.enter_context(
+            open_source(source, stride=stride, max_frames=max_frames, reconnect=_reconnect(reconnect))
+        )
+        folder = output or Path("runs") / opened.name
+        with held():
+            stack.enter_context(
+                claimed(
+                    saves,
+                    folder,
+                    opened,
+                    overwrite=overwrite,
+                    on_recovered=lambda file: typer.echo(f"recovered from a run that was killed: {file}"),
+                )
+            )
         segmenter = stack.enter_context(
             load(
                 engine,
@@ -135,41 +164,64 @@ def run(
         for branch, origin in segmenter.card.weights.items():
             if origin.is_random:
                 typer.echo(f"note: {segmenter.card.networks[branch]} has RANDOM weights: its answers mean nothing")
-        frames_at_once = _batch(batch, segmenter.batch)
-        folder = output or Path("runs") / opened.name
-        sinks = make_sinks(saves, folder, opened, segmenter.mode)
-        status = _drive(opened, segmenter, sinks, frames_at_once, screen)
+        status = _drive(segmenter, opened, saves, folder, overwrite=overwrite, batch=batch, screen=screen)
     if status:
         raise typer.Exit(status)
 
 
-def _batch(asked: int | None, engine: int) -> int:
-    if asked is None:
-        return engine
-    if not 1 <= asked <= engine:
-        raise UsageError(
-            f"--batch {asked}: this model takes 1 to {engine} at once; "
-            f"export one with `--batch {max(asked, 1)}` for more"
-        )
-    return asked
+def _drive(segmenter: Segmenter, source: Source, saves: Collection[str], folder: Path, **options: Any) -> int:
+    """Run, with a progress bar; say what came of it; give the exit status."""
+    from segopt.pipeline.saving import run_claimed
+
+    saved: list[Saved] = []
+    try:
+        with _progress(source) as on_progress:
+            stats = run_claimed(
+                segmenter, source, saves, folder, on_progress=on_progress, on_saved=saved.append, **options
+            )
+    except BaseException:
+        with _terminal_may_be_gone():
+            _say_what_is_kept(saved)
+        raise
+    with _terminal_may_be_gone():
+        if stats.network_hangs:
+            typer.echo("segopt: the network did not come back; what was done before it is kept", err=True)
+        _say_stats(stats)
+        _say_gaps(source)
+        _say_what_is_kept(saved)
+    return 0 if stats.interrupt is None else exit_status(stats.interrupt)
 
 
-def _drive(source: Source, segmenter: Any, sinks: Sequence[Sink], batch: int, screen: Any) -> int:
-    """Run the pipeline, say what came of it, and give the exit status."""
-    from segopt.pipeline.run import run_pipeline
-
-    with _sigterm_as_interrupt() as terminated:
-        try:
-            with _progress(source) as on_progress:
-                stats = run_pipeline(source, segmenter, sinks, batch=batch, screen=screen, on_progress=on_progress)
-        except BaseException:
-            _say_what_is_kept(sinks)
+@contextlib.contextmanager
+def _terminal_may_be_gone() -> Iterator[None]:
+    """After a hang-up, what would be printed is lost, and nothing else."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
             raise
-    _say_stats(stats)
-    _say_what_is_kept(sinks)
-    if terminated:
-        return _SIGTERM_STATUS
-    return 130 if stats.interrupted else 0
+
+
+def _reconnect(option: str | None) -> Reconnect | None:
+    from segopt.sources.reconnect import Reconnect
+
+    if option == "off":
+        return None
+    if option is not None and not (option.isascii() and option.isdecimal() and int(option) > 0):
+        raise UsageError(f"--reconnect {option}: is neither off nor a number of attempts from 1 on")
+    return Reconnect(None if option is None else int(option), _say_event)
+
+
+def _say_event(text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(f"segopt: {time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def _say_gaps(source: Source) -> None:
+    gaps = getattr(source, "gaps", ())
+    if gaps:
+        lost = sum(gap.seconds for gap in gaps)
+        typer.echo(f"{len(gaps)} gap{'' if len(gaps) == 1 else 's'} in the source, {lost:.1f} s in all")
 
 
 @contextlib.contextmanager
@@ -188,7 +240,7 @@ def _progress(source: Source) -> Iterator[Callable[[int], None] | None]:
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
+    console = Console(file=cast("TextIO", _Lasting(sys.stderr)))
     rate = TextColumn("{task.fields[fps]}")
     if source.frame_count is None:
         bar = Progress(
@@ -237,7 +289,7 @@ _STAGES = {"decode": "read, decode, letterbox", "infer": "network", "finish": "m
 
 
 def _say_stages(stats: RunStats) -> None:
-    """A line for each stage, which work at the same time: share of the run, and who the bottleneck."""
+    """A line for each stage, which work at the same time: share of the run, and which is the bottleneck."""
     from segopt.pipeline.clock import slowest
 
     for name, stage in stats.stages.items():
@@ -250,26 +302,28 @@ def _frames(count: int) -> str:
     return f"{count} frame" if count == 1 else f"{count} frames"
 
 
-def _say_what_is_kept(sinks: Sequence[Sink]) -> None:
-    for sink in sinks:
-        if sink.count:
-            typer.echo(f"{sink.label}: {sink.path} ({_frames(sink.count)})")
+def _say_what_is_kept(files: Iterable[Saved]) -> None:
+    for saved in files:
+        typer.echo(f"{saved.what}: {saved.path} ({_frames(saved.frames)})")
 
 
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[list[int]]:
-    """Let SIGTERM (systemd, docker stop) end a run as Ctrl-C does; the list gets it."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
+class _Lasting(io.TextIOBase):
+    """A terminal that takes text for ever: after a hang-up, into the void."""
 
-    def interrupt(number: int, _frame: object) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
+    def __init__(self, terminal: TextIO) -> None:
+        self._terminal = terminal
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield received
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._terminal.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._terminal.flush()
+
+    def isatty(self) -> bool:
+        return self._terminal.isatty()
+
+    def fileno(self) -> int:
+        return self._terminal.fileno()

@@ -7,8 +7,12 @@ from typing import Annotated
 
 import typer
 
-SemanticWeights = Annotated[Path | None, typer.Option(metavar="FILE", help="Panoptic: of the semantic network.")]
-InstanceWeights = Annotated[Path | None, typer.Option(metavar="FILE", help="Panoptic: of the instance network.")]
+SemanticWeights = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Panoptic: weights of the semantic network.")
+]
+InstanceWeights = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Panoptic: weights of the instance network.")
+]
 
 
 def weight_files(weights: Path | None, semantic: Path | None, instance: Path | None) -> dict[str, Path]:

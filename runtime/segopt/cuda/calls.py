@@ -8,7 +8,7 @@ from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from segopt.errors import EngineError
+from segopt.errors import EngineError, first_line
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -39,9 +39,8 @@ def runtime() -> Any:
     try:
         from cuda.bindings import runtime
     except Exception as error:  # A broken native library raises more than ImportError.
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise EngineError(
-            f"cuda-bindings is not usable ({reason}); install it with `pip install cuda-bindings`, "
+            f"cuda-bindings is not usable ({first_line(error)}); install it with `pip install cuda-bindings`, "
             "or 'cuda-bindings<13' with a driver of CUDA 12"
         ) from None
     return runtime

@@ -2,7 +2,7 @@
 
 A package whose native library is broken may raise, hang or kill the interpreter ("Illegal instruction" of a NumPy
 built for another CPU), and a doctor must outlive that. So this file is also a script, ``python probes.py NAME``,
-that prints one JSON object; it imports only the package that it was asked for, and the look-up of the driver.
+that prints one JSON object; it imports only the package that it was asked for, and two small modules of segopt.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from segopt.driver import find_driver
+from segopt.errors import first_line
 
 Facts = dict[str, Any]
 
@@ -77,7 +78,7 @@ def _cuda_provider_trouble(onnxruntime: Any) -> str:
         for library in ("libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so"):
             ctypes.CDLL(str(folder / library))
     except OSError as error:
-        return str(error).splitlines()[0]
+        return first_line(error)
     return ""
 
 
@@ -129,8 +130,8 @@ def main(name: str) -> None:
     try:
         facts = PROBES[name]()
     except BaseException as error:  # A module's import can raise anything, SystemExit included.
-        reason = next(iter(str(error).strip().splitlines()), "")
-        facts = {"broken": f"{type(error).__name__}: {reason}".rstrip(": ")}
+        name, reason = type(error).__name__, first_line(error)
+        facts = {"broken": name if reason == name else f"{name}: {reason}"}
     print("\n" + json.dumps(facts), flush=True)
 
 

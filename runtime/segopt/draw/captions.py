@@ -1,4 +1,4 @@
-"""Text on a picture: plates that keep off each other and inside the frame, and a legend."""
+"""Text on a frame: plates that keep off each other and inside the frame, and a legend."""
 
 from __future__ import annotations
 

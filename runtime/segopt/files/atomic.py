@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segopt.errors import SinkError
+from segopt.files.temporary import create, give_name
 
 FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Disk full, quota used up, file size limit reached."""
@@ -46,6 +47,21 @@ def make_folder(folder: Path) -> None:
         raise sink_error(folder, error) from None
 
 
+def exists_error(path: Path) -> SinkError:
+    """The one-line error for a file that is there already and that this run did not make."""
+    return SinkError(f"{path}: exists already; give another place for it, or --overwrite to replace it")
+
+
+def check_new(path: Path, *, overwrite: bool) -> None:
+    """Find out before a long job whether its file would replace another one.
+
+    Raises:
+        SinkError: something has that name, and is not to be overwritten.
+    """
+    if not overwrite and os.path.lexists(path):
+        raise exists_error(path)
+
+
 def check_writable(path: Path) -> None:
     """Find out before a long job whether a file can be written; nothing is left behind.
 
@@ -55,62 +71,68 @@ def check_writable(path: Path) -> None:
     if path.is_dir():
         raise SinkError(f"{path}: is a folder; give the name of a file with --output")
     make_folder(path.parent)
-    temporary = temporary_name(path)
     try:
-        temporary.touch()
+        temporary, descriptor = create(path, "tmp")
         temporary.unlink()
+        os.close(descriptor)
     except OSError as error:
         raise sink_error(path, error) from None
 
 
-def temporary_name(path: Path) -> Path:
-    """A hidden name in the same folder, so that renaming it to ``path`` is atomic."""
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
-
-
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write to; rename it to ``path`` at the end, remove it on any exception.
+def replacing(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
+    """Give a temporary file to write to; rename it to ``path`` at the end, remove it on any exception.
 
     Raises:
-        SinkError: in place of an OSError, from the body or from the renaming.
+        SinkError: in place of an OSError, from the body or from the renaming; or the file exists, and is not to be
+            overwritten.
     """
-    temporary = temporary_name(path)
+    try:
+        temporary, descriptor = create(path, "tmp")
+    except OSError as error:
+        raise sink_error(path, error) from None
     try:
         yield temporary
-        temporary.replace(path)
+        try:
+            give_name(temporary, path, overwrite=overwrite)
+        except FileExistsError:
+            raise exists_error(path) from None
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise sink_error(path, error) from None
         raise
+    finally:
+        os.close(descriptor)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, *, overwrite: bool = True) -> None:
     """Write a file whole.
 
     Raises:
-        SinkError: unwritable folder, full disk; nothing is left of the file, and an older one is untouched.
+        SinkError: unwritable folder, full disk, or it exists and is not to be overwritten; nothing is left of the
+            file, and an older one is untouched.
     """
-    with replacing(path) as temporary:
+    with replacing(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(data)
 
 
-def write_json(path: Path, document: Any) -> None:
+def write_json(path: Path, document: Any, *, overwrite: bool = True) -> None:
     """Write a JSON document whole; errors as :func:`write_bytes`."""
-    write_bytes(path, json.dumps(document, ensure_ascii=False).encode())
+    write_bytes(path, json.dumps(document, ensure_ascii=False).encode(), overwrite=overwrite)
 
 
-def write_image(path: Path, image: NDArray[np.uint8]) -> None:
+def write_image(path: Path, image: NDArray[np.uint8], *, overwrite: bool = True) -> None:
     """Encode a picture by its name's ending and write it whole.
 
     Args:
         path: ``.jpg`` (quality 95) or ``.png``.
         image: uint8, BGR [H, W, 3] or gray [H, W].
+        overwrite: replace a file that is there.
 
     Raises:
-        SinkError: OpenCV cannot encode it; unwritable folder; full disk.
+        SinkError: OpenCV cannot encode it; unwritable folder; full disk; it exists and is not to be overwritten.
     """
     import cv2
 
@@ -121,4 +143,4 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     if not done:
         height, width = image.shape[:2]
         raise SinkError(f"{path}: OpenCV cannot encode {width}x{height} pixels as {path.suffix or 'a picture'}")
-    write_bytes(path, data.tobytes())
+    write_bytes(path, data.tobytes(), overwrite=overwrite)

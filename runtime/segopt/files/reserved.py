@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from pathlib import Path
 
-from segopt.files.atomic import FULL_ERRNOS, sink_error, temporary_name
+from segopt.errors import SinkError
+from segopt.files.atomic import FULL_ERRNOS, sink_error
+from segopt.files.temporary import Ending, create, free_name, give_name
 
 _NO_FALLOCATE = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS})
 _STEP = 1 << 20
+_SYNC_SECONDS = 5.0
+"""What was written longer ago than this is on the disk, should the power fail."""
 
 
 class ReservedFile:
@@ -22,25 +27,32 @@ class ReservedFile:
     to PyAV. Not thread-safe.
     """
 
-    def __init__(self, path: Path, reserve: int) -> None:
+    def __init__(self, path: Path, reserve: int, *, overwrite: bool = True, ending: Ending = "part") -> None:
         """Open a temporary file next to ``path``.
+
+        Args:
+            path: the file that it is to become.
+            reserve: bytes to keep for its ending.
+            overwrite: replace a file that has the name when this one is complete.
+            ending: of the temporary name.
 
         Raises:
             SinkError: unwritable folder, or not even the reserve is free.
         """
         self.path = path
-        self.temporary = temporary_name(path)
-        self.name = str(self.temporary)
         self.reserve = reserve
         self.full: OSError | None = None
         self.end = 0
         """Bytes written: one past the last."""
+        self._overwrite = overwrite
         self._allocated = 0
         self._position = 0
+        self._synced = time.monotonic()
         try:
-            self._descriptor = os.open(self.temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+            self.temporary, self._descriptor = create(path, ending)
         except OSError as error:
             raise sink_error(path, error) from None
+        self.name = str(self.temporary)
         self._open = True
         full = self.claim(0)
         if full is not None:
@@ -75,6 +87,8 @@ class ReservedFile:
             self._position += written
             view = view[written:]
         self.end = max(self.end, self._position)
+        if time.monotonic() - self._synced > _SYNC_SECONDS:
+            self._sync()
         return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -91,23 +105,37 @@ class ReservedFile:
         """A second file object that reads what was written up to now."""
         return WrittenPart(self.temporary, self.end)
 
+    def rewind(self) -> None:
+        """Write the file anew from its start, in the room that it has; what is not yet overwritten can be read."""
+        self.end = self._position = 0
+
     def commit(self) -> None:
         """Give back what was not used and rename the file to its final name.
 
         Raises:
-            SinkError: the renaming fails.
+            SinkError: the renaming fails; or another program has taken the name meanwhile, and is not to be
+                overwritten: then the file gets a name beside it, which the error says.
         """
         if not self._open:
             return
         self._open = False
         try:
             os.ftruncate(self._descriptor, self.end)
-            os.close(self._descriptor)
-            self.temporary.replace(self.path)
+            self._sync()
+            try:
+                give_name(self.temporary, self.path, overwrite=self._overwrite)
+            except FileExistsError:
+                beside = free_name(self.path)
+                give_name(self.temporary, beside, overwrite=False)
+                raise SinkError(
+                    f"{self.path}: another program made it while this one ran; what was written is in {beside}"
+                ) from None
         except OSError as error:
             with contextlib.suppress(OSError):
                 self.temporary.unlink(missing_ok=True)
             raise sink_error(self.path, error) from None
+        finally:
+            os.close(self._descriptor)
 
     def discard(self) -> None:
         """Remove the file; nothing appears under the final name."""
@@ -115,6 +143,12 @@ class ReservedFile:
             self._open = False
             os.close(self._descriptor)
             self.temporary.unlink(missing_ok=True)
+
+    def _sync(self) -> None:
+        # Some file systems of the FUSE kind have no such call; the file is no worse than before.
+        with contextlib.suppress(OSError):
+            getattr(os, "fdatasync", os.fsync)(self._descriptor)
+        self._synced = time.monotonic()
 
     def _allocate(self, stop: int) -> None:
         """Allocate blocks up to ``stop`` plus the reserve: generously, else just enough; else be full."""

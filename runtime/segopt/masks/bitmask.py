@@ -1,4 +1,7 @@
-"""Masks with eight pixels to a byte: an eighth of the memory to write, and to compare with one another."""
+"""Masks with eight pixels to a byte: an eighth of the memory to write, and to compare with one another.
+
+``docs/mask-paste.md`` shows how :func:`fill_runs` works.
+"""
 
 from __future__ import annotations
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from segopt.equality import ArrayEquality
+
 BoolImage = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class MaskCrop:
+@dataclass(frozen=True, eq=False, repr=False)
+class MaskCrop(ArrayEquality):
     """A mask that is False outside of one rectangle of the frame."""
 
     x: int
@@ -19,6 +21,10 @@ class MaskCrop:
     """Column and row of the rectangle's top left pixel."""
     mask: BoolImage
     """bool [h, w], h and w may be 0."""
+
+    def __repr__(self) -> str:
+        height, width = self.mask.shape
+        return f"MaskCrop(x={self.x}, y={self.y}, {height}x{width}, {self.area} pixels)"
 
     @property
     def area(self) -> int:

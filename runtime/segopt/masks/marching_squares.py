@@ -4,7 +4,7 @@ Marching squares: an interpolated mask passes the threshold only in squares betw
 are not all on the same side of it. Along a side of a square the mask is a straight line, and so it is from the
 left side to the right one in each row of pixels. So nothing is computed at pixels: the turns of the sides cut a
 square into pieces, whose rows of pixels all pass the threshold in the same way, and each row of a piece is solved
-for the place where it does.
+for the place where it does. ``docs/mask-paste.md`` derives it, with figures.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def _solve(pieces: _Pieces, down: Axis, across: Axis) -> Edges:
     c, d = upper_more + slope_more * share, slope_more * cells_per_row
     # Solved for the column, (least - a - k b) / (c + k d) of a square right of its left side.
     width = across.step.take(mask)
-    side = j * width + across.first.take(mask)
+    side, next_side = j * width + across.first.take(mask), (j + 1) * width + across.first.take(mask)
     e, f = side * c + width * (grid.least - a), side * d - width * b
 
     piece = np.zeros(int(count.sum()), dtype=np.int64)
@@ -192,7 +192,9 @@ def _solve(pieces: _Pieces, down: Axis, across: Axis) -> Edges:
     last = -(np.arange(len(count)) >= pieces.begins).astype(np.float64)
     furthest = across.stop.take(mask) + last
     np.fmax(column, np.clip(side, last, furthest).take(piece), out=column)
-    np.fmin(column, np.clip(side + width, last, furthest).take(piece), out=column)
+    # A pixel on the right side is the next square's, where another run may begin: no two runs share a pixel.
+    beyond = np.ceil(next_side - _TIE)
+    np.fmin(column, np.clip(beyond + last, last, furthest).take(piece), out=column)
     begins = int(count[: pieces.begins].sum())
     column[:begins] -= _TIE
     np.ceil(column[:begins], out=column[:begins])

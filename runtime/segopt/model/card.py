@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from segopt.errors import CardError
+from segopt.errors import CardError, what_is_wrong
 from segopt.model.categories import Category
 from segopt.model.fields import flag, fraction, one_of, rgb_fractions, text, texts, texts_by_name, whole
 
 SCHEMA = 1
 METADATA_KEY = "segopt.card"
+_LONGEST = 1 << 23
+"""Characters of a card: forty thousand classes."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -104,6 +106,8 @@ class Card:
         Raises:
             CardError: the text is no card, or one of a schema that this version does not know.
         """
+        if len(text) > _LONGEST:
+            raise CardError(f"{source}: its segopt card has {len(text)} characters; export the model again")
         try:
             data = json.loads(text)
             schema = data["schema"]
@@ -116,10 +120,8 @@ class Card:
             )
         try:
             return _card_from(data)
-        except KeyError as error:
-            what = f"it has no {error.args[0]!r}"
-        except (ValueError, TypeError, AttributeError) as error:
-            what = " ".join(str(error).split())[:200]
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            what = what_is_wrong(error)
         raise CardError(f"{source}: its segopt card is damaged ({what}); export the model again")
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-_NO_CLASS = frozenset({"", "background", "void", "unlabeled", "unlabelled", "ignore", "n/a"})
+_VOID = frozenset({"void", "unlabeled", "unlabelled", "ignore", "n/a"})
+_NO_CLASS = _VOID | {"", "background"}
 
 
 def plain_name(name: str) -> str:
     """A class's name as data sets are compared by it: ``Traffic_Light`` is ``traffic light``."""
     return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+
+
+def is_void(name: str) -> bool:
+    """Whether a class's name says that its pixels are not annotated."""
+    return plain_name(name) in _VOID
 
 
 def is_no_class(name: str) -> bool:
@@ -32,3 +38,13 @@ class Category:
 def category_by_id(categories: Iterable[Category]) -> dict[int, Category]:
     """Look-up from category id to category."""
     return {category.id: category for category in categories}
+
+
+def names_by_id(categories: Iterable[Category]) -> dict[int, str]:
+    """Look-up from category id to name."""
+    return {category.id: category.name for category in categories}
+
+
+def name_of(category_id: int, names: Mapping[int, str]) -> str:
+    """A category's name; ``class 7`` where the id has none."""
+    return names.get(category_id, f"class {category_id}")

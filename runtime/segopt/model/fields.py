@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 
+_LONGEST = 4096
+
 
 def one_of(choices: tuple[_T, ...], value: Any, what: str) -> _T:
     """One of these values."""
@@ -47,11 +49,17 @@ def flag(value: Any, what: str) -> bool:
 
 
 def text(value: Any, what: str) -> str:
-    """A text that can be printed and written."""
+    """A text, at most 4096 characters, in which what no terminal should get is written out: ``\\x1b``."""
     if not isinstance(value, str):
         raise ValueError(f"{what} {value!r}")
+    if len(value) > _LONGEST:
+        raise ValueError(f"{what} of {len(value)} characters")
     value.encode()  # JSON can hold half of a surrogate pair, which no terminal or file takes.
-    return value
+    return value if value.isprintable() else "".join(map(_printable, value))
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 def texts(values: Any, what: str) -> tuple[str, ...]:

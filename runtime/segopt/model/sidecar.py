@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from segopt.errors import CardError
+from segopt.errors import CardError, what_is_wrong
 from segopt.files.atomic import check_writable, replacing
 from segopt.model.card import Card
 from segopt.model.fields import flag, fraction, one_of, text, texts
@@ -127,10 +127,8 @@ def read(plan: Path) -> Sidecar:
     card = Card.from_json(text, source=source)
     try:
         return Sidecar(card, _record_from(json.loads(text)[_MEMBER]))
-    except KeyError as error:
-        what = f"it has no {error.args[0]!r}"
-    except (ValueError, TypeError, AttributeError) as error:
-        what = " ".join(str(error).split())[:200]
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        what = what_is_wrong(error)
     raise CardError(
         f"{source}: its record of the plan is damaged ({what}); build the plan again from its ONNX file"
     )

@@ -23,6 +23,15 @@ class TensorSpec:
         return f"{self.dtype} {list(self.shape)}"
 
 
+DATA_DEPENDENT = frozenset(
+    {"NonZero", "NonMaxSuppression", "RoiAlign", "Loop", "If", "Scan", "Unique", "Compress", "SequenceAt"}
+)
+"""ONNX operators whose shapes or work depend on the image, or that need a plugin: with one of them there is no
+CUDA graph and no TensorRT-RTX engine, so that no graph of segopt's has one."""
+
+MASK_SIDE = 28
+"""Cells of a mask, both ways, in the graphs that segopt exports; one of another side is as good."""
+
 MEANINGS: Mapping[str, str] = {
     "image": "BGR, as OpenCV holds a frame",
     "semantic": "class index at canvas resolution",
@@ -39,15 +48,15 @@ def input_specs(card: Card) -> dict[str, TensorSpec]:
     return {"image": TensorSpec(np.dtype(np.uint8), (card.batch, *card.canvas, 3))}
 
 
-def output_specs(card: Card) -> dict[str, TensorSpec]:
-    """The outputs of a model with this card, by name, in the graph's order."""
+def output_specs(card: Card, mask_side: int = MASK_SIDE) -> dict[str, TensorSpec]:
+    """The outputs of a model with this card, by name, in the graph's order; masks are square."""
     b, n = card.batch, card.max_detections
     semantic = {"semantic": TensorSpec(np.dtype(np.uint8), (b, *card.canvas))}
     instance = {
         "boxes": TensorSpec(np.dtype(np.float32), (b, n, 4)),
         "scores": TensorSpec(np.dtype(np.float32), (b, n)),
         "labels": TensorSpec(np.dtype(np.int32), (b, n)),
-        "masks": TensorSpec(np.dtype(np.float32), (b, n, 28, 28)),
+        "masks": TensorSpec(np.dtype(np.float32), (b, n, mask_side, mask_side)),
         "converged": TensorSpec(np.dtype(np.int32), (b,)),
     }
     return {"semantic": semantic, "instance": instance, "panoptic": {**semantic, **instance}}[card.mode]
@@ -58,13 +67,17 @@ def check_tensors(card: Card, found: Mapping[str, TensorSpec], path: Path) -> No
 
     Args:
         card: of the model.
-        found: inputs and outputs of the loaded graph, by name; more than the promised ones is no fault.
+        found: inputs and outputs of the loaded graph, by name; more than the promised ones is no fault. Masks
+            may have any side.
         path: of the model file, for the message.
 
     Raises:
         EngineError: one is missing, or has another type or shape.
     """
-    for name, spec in {**input_specs(card), **output_specs(card)}.items():
+    # The card does not say how many cells a mask has: the graph does.
+    masks = found.get("masks")
+    mask_side = masks.shape[-1] if masks is not None and masks.shape and masks.shape[-1] > 0 else MASK_SIDE
+    for name, spec in {**input_specs(card), **output_specs(card, mask_side)}.items():
         if found.get(name) != spec:
             raise EngineError(
                 f"{path}: its card promises {name} as {spec}, the graph has {found.get(name, 'none')}; "

@@ -12,22 +12,39 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segopt.errors import SourceBrokenError
 from segopt.frame import Frame
 from segopt.pipeline.channel import Channel
 from segopt.pipeline.clock import StageClock, StageTime
-from segopt.pipeline.stages import OverlappingStages, Stages
 from segopt.sinks.base import Finished, Sink
 from segopt.sources.base import Source, SourceFrame
+from segopt.stages import Stages
 
 if TYPE_CHECKING:
     from segopt.sinks.window import Screen
 
 _QUEUE = 2
+_PATIENT_INTERRUPTS = 2
 _POLL_SECONDS = 0.1
 _SHOW_SECONDS = 0.01
 _READER_SECONDS = 2.0
+_NETWORK_SECONDS = 2.0
+_NETWORK_INFERENCES = 3
+"""A network that was told to end hangs when it takes longer than the first, and than so many of its inferences."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A file or folder that a run wrote."""
+
+    what: str
+    """In a word or two: ``overlay``, ``COCO results``."""
+    path: Path
+    frames: int
+    """Frames that are in it."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +61,18 @@ class RunStats:
     the one before it is not counted) and ``finish`` (decode the outputs, merge, draw, write)."""
     unconverged: int
     """Results whose suppression did not converge."""
-    interrupted: bool
-    """True after Ctrl-C: the outputs are complete up to there."""
+    saved: tuple[Saved, ...] = ()
+    """What was written."""
+    interrupt: KeyboardInterrupt | None = None
+    """What the first Ctrl-C raised; the outputs are complete up to there."""
+    network_hangs: bool = False
+    """True where the network was still in a call when the run had to end: a thread is in it, and only the end of
+    the process ends that. The segmenter was told, see :meth:`Stages.abandon`."""
+
+    @property
+    def interrupted(self) -> bool:
+        """True after Ctrl-C."""
+        return self.interrupt is not None
 
     @property
     def fps(self) -> float:
@@ -86,6 +113,9 @@ class _Run:
     finishing: StageClock = field(default_factory=StageClock)
     frames: int = 0
     unconverged: int = 0
+    ended: float | None = None
+    """When it was first told to end, by :func:`time.monotonic`."""
+    network_hangs: bool = False
 
     def read(self) -> None:
         """First thread. An error ends the stream; what was read before it goes on through the other stages."""
@@ -151,11 +181,7 @@ class _Run:
         try:
             if work.prepared is None:
                 work.prepared = self.segmenter.prepare([frame.image for frame in work.frames])
-            if self.depth > 1 and isinstance(self.segmenter, OverlappingStages):
-                work.result = self.segmenter.submit(work.prepared).result
-            else:
-                outputs = self.segmenter.infer(work.prepared)
-                work.result = lambda: outputs
+            work.result = self.segmenter.submit(work.prepared).result
         except BaseException as error:
             work.result = _raising(error)
 
@@ -170,7 +196,7 @@ class _Run:
                     for sink in self.sinks:
                         sink.write(item)
                     self.frames += 1
-                    self.unconverged += not getattr(result, "converged", True)
+                    self.unconverged += not result.converged
                     if self.showing:
                         self.to_show.put(item.overlay)
                 self.finishing.add(time.perf_counter() - start, len(work.frames))
@@ -189,10 +215,29 @@ class _Run:
 
     def end_early(self, *, drop: bool = False) -> None:
         """Take no more frames; ``drop`` those that were read, too."""
+        self.ended = self.ended or time.monotonic()
         self.stop.set()
+        self.source.stop()
         self.to_infer.abort()
         if drop:
             self.to_finish.abort()
+
+    def leave_hanging_network(self) -> None:
+        """After :meth:`end_early`: write what there is without a network that does not come back."""
+        if self.ended is not None and time.monotonic() - self.ended > self.patience:
+            self.to_finish.finish()
+
+    @property
+    def patience(self) -> float:
+        """Seconds in which an inference should have ended."""
+        return max(_NETWORK_SECONDS, _NETWORK_INFERENCES * self.batch * self.inferring.time.frame_ms / 1000)
+
+    def wait_for_network(self, thread: threading.Thread) -> None:
+        """After the sinks were closed: let the second thread end, or find that it hangs."""
+        thread.join(max(0.0, (self.ended or time.monotonic()) + self.patience - time.monotonic()))
+        if thread.is_alive():
+            self.network_hangs = True
+            self.segmenter.abandon()
 
 
 def run_pipeline(
@@ -218,9 +263,11 @@ def run_pipeline(
         on_progress: gets the number of frames that are done, about ten times a second.
 
     Returns:
-        Counts and times. After Ctrl-C too, with ``interrupted`` set; a second Ctrl-C drops what waits in queues.
+        Counts and times. After Ctrl-C too, with ``interrupted`` set; a second Ctrl-C drops what waits in queues. A
+        network that does not come back then is left behind, with ``network_hangs`` set.
 
     Raises:
+        KeyboardInterrupt: a third Ctrl-C; a sink may be incomplete, and a thread in it.
         SegoptError, or whatever else a stage raised first. What came before it is in the sinks.
     """
     run = _Run(
@@ -229,7 +276,7 @@ def run_pipeline(
         sinks,
         batch=1 if source.live else batch,
         # A live frame that waits behind another one in the network only grows old there.
-        depth=segmenter.depth if isinstance(segmenter, OverlappingStages) and not source.live else 1,
+        depth=1 if source.live else segmenter.depth,
         showing=screen is not None,
         to_infer=Channel(1 if source.live else _QUEUE, latest_only=source.live),
         to_finish=Channel(_QUEUE),
@@ -240,34 +287,41 @@ def run_pipeline(
         threading.Thread(target=stage, name=f"segopt-{stage.__name__}", daemon=True)
         for stage in (run.read, run.infer, run.finish)
     ]
-    interrupts = 0
-    for thread in threads:
-        thread.start()
+    interrupts: list[KeyboardInterrupt] = []
     while True:
         try:
+            for thread in threads:
+                if thread.ident is None:
+                    thread.start()
             while not run.done.wait(_SHOW_SECONDS if screen else _POLL_SECONDS):
+                run.leave_hanging_network()
                 if on_progress is not None:
                     on_progress(run.frames)
                 if screen is not None and not _show_latest(screen, run.to_show):
                     run.end_early()
             break
-        except KeyboardInterrupt:
-            interrupts += 1
-            run.end_early(drop=interrupts > 1)
+        except KeyboardInterrupt as interrupt:
+            interrupts.append(interrupt)
+            if len(interrupts) > _PATIENT_INTERRUPTS:
+                raise
+            run.end_early(drop=len(interrupts) > 1)
         except BaseException:
             run.end_early()
-            run.done.wait()
+            while not run.done.wait(_POLL_SECONDS):
+                run.leave_hanging_network()
+            run.wait_for_network(threads[1])
             raise
     seconds = time.perf_counter() - start
-    reader, *others = threads
-    for thread in others:
-        thread.join()
+    reader, network, finisher = threads
+    finisher.join()
+    run.wait_for_network(network)
     # A read from a dead camera or network may hang for as long as it likes: its thread is a daemon.
     reader.join(_READER_SECONDS)
     if on_progress is not None:
         on_progress(run.frames)
     if run.errors:
-        raise run.errors[0]
+        error = run.errors[0]
+        raise error.of(run.frames) if isinstance(error, SourceBrokenError) else error
     return RunStats(
         frames=run.frames,
         dropped=run.to_infer.dropped,
@@ -278,8 +332,15 @@ def run_pipeline(
             "finish": run.finishing.time,
         },
         unconverged=run.unconverged,
-        interrupted=interrupts > 0,
+        saved=saved_by(sinks),
+        interrupt=interrupts[0] if interrupts else None,
+        network_hangs=run.network_hangs,
     )
+
+
+def saved_by(sinks: Sequence[Sink]) -> tuple[Saved, ...]:
+    """What sinks wrote, without those that got no frame."""
+    return tuple(Saved(sink.label, sink.path, sink.count) for sink in sinks if sink.count)
 
 
 def _raising(error: BaseException) -> Callable[[], Any]:

@@ -5,25 +5,51 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
+from segopt.equality import ArrayEquality
 from segopt.frame import Frame
 from segopt.results import Result
 from segopt.sources.base import SourceFrame
 
 
-@dataclass(frozen=True)
-class Finished:
+@dataclass(frozen=True, eq=False, repr=False)
+class Finished(ArrayEquality):
     """A frame and its result. The overlay is drawn once, when first asked for."""
 
-    frame: SourceFrame
+    source_frame: SourceFrame
+    """The frame with all that its source says of it."""
     result: Result
+
+    @property
+    def frame(self) -> Frame:
+        """The picture, BGR uint8 [H, W, 3]."""
+        return self.source_frame.image
 
     @functools.cached_property
     def overlay(self) -> Frame:
-        """The frame with its result drawn onto it, BGR uint8 [H, W, 3]."""
-        return self.result.draw(self.frame.image)
+        """The frame with its result drawn onto it, BGR uint8 [H, W, 3]; the same array each time."""
+        return self.result.draw(self.frame)
+
+    @property
+    def index(self) -> int:
+        """The frame's number among all of the source, from 0; with a stride of 3: 0, 3, 6."""
+        return self.source_frame.index
+
+    @property
+    def name(self) -> str:
+        """Stem for files that are made of it, unique within the source."""
+        return self.source_frame.name
+
+    @property
+    def time(self) -> Fraction | None:
+        """Seconds on the source's clock at which the frame is shown; None for pictures."""
+        return self.source_frame.time
+
+    def __repr__(self) -> str:
+        return f"Finished({self.name}, {self.result})"
 
 
 class Sink(ABC):

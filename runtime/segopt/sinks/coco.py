@@ -22,14 +22,14 @@ class CocoResults(Sink):
 
     label = "COCO results"
 
-    def __init__(self, path: Path, image_ids: ImageIds) -> None:
+    def __init__(self, path: Path, image_ids: ImageIds, *, overwrite: bool = False) -> None:
         self.path = path
         self._image_ids = image_ids
-        self._json = JsonStream(path)
+        self._json = JsonStream(path, overwrite=overwrite)
 
     def write(self, item: Finished) -> None:
         """Append the entries of one frame."""
-        self._json.extend(item.result.to_coco(self._image_ids(item.frame)))
+        self._json.extend(item.result.to_coco(self._image_ids(item.source_frame)))
         self.count += 1
 
     def close(self) -> None:
@@ -42,11 +42,12 @@ class CocoPanoptic(Sink):
 
     label = "COCO panoptic"
 
-    def __init__(self, path: Path, image_ids: ImageIds) -> None:
+    def __init__(self, path: Path, image_ids: ImageIds, *, overwrite: bool = False) -> None:
         """Write to ``path``, which ends in ``.json``, and to the folder of the same stem."""
         self.path = path
         self.folder = path.with_suffix("")
         self._image_ids = image_ids
+        self._overwrite = overwrite
         self._json: JsonStream | None = None
         make_folder(self.folder)
 
@@ -57,13 +58,13 @@ class CocoPanoptic(Sink):
         if self._json is None:
             head = panoptic_document([], [], item.result.categories)
             fields = {name: value for name, value in head.items() if name not in ("images", "annotations")}
-            self._json = JsonStream(self.path, key="annotations", head=fields)
-        image_id = self._image_ids(item.frame)
-        png_name = f"{item.frame.name}.png"
+            self._json = JsonStream(self.path, key="annotations", head=fields, overwrite=self._overwrite)
+        image_id = self._image_ids(item.source_frame)
+        png_name = f"{item.source_frame.name}.png"
         png, annotation = item.result.to_coco_panoptic(image_id, png_name)
-        write_image(self.folder / png_name, png)
+        write_image(self.folder / png_name, png, overwrite=self._overwrite)
         height, width = item.result.size
-        image = {"id": image_id, "file_name": item.frame.file_name, "height": height, "width": width}
+        image = {"id": image_id, "file_name": item.source_frame.file_name, "height": height, "width": width}
         self._json.extend([annotation], {"images": image})
         self.count += 1
 

@@ -14,6 +14,7 @@ from segopt.errors import UsageError
 from segopt.files.atomic import make_folder
 from segopt.model.card import Mode
 from segopt.sinks.base import Sink
+from segopt.sinks.claim import check_outputs, overlay_path
 from segopt.sinks.coco import CocoPanoptic, CocoResults, image_ids
 from segopt.sinks.overlay import OverlayPictures, OverlayVideo
 from segopt.sources.base import Source
@@ -43,7 +44,9 @@ def parse_saves(text: str) -> tuple[str, ...]:
     return names
 
 
-def make_sinks(saves: Collection[str], output: Path, source: Source, mode: Mode) -> list[Sink]:
+def make_sinks(
+    saves: Collection[str], output: Path, source: Source, mode: Mode, *, overwrite: bool = False
+) -> list[Sink]:
     """The sinks for what is to be saved, in a folder that is made for them.
 
     Args:
@@ -51,10 +54,11 @@ def make_sinks(saves: Collection[str], output: Path, source: Source, mode: Mode)
         output: folder; made with its parents when something is to be saved.
         source: where the frames come from; its name and kind name the files.
         mode: what the results will be.
+        overwrite: replace earlier outputs. A file of the source is never replaced.
 
     Raises:
         UsageError: something that results of this mode cannot give.
-        SinkError: the folder cannot be written.
+        SinkError: the folder cannot be written, or something in it would be replaced.
     """
     for save in saves:
         if save not in _FITTING[mode]:
@@ -62,16 +66,17 @@ def make_sinks(saves: Collection[str], output: Path, source: Source, mode: Mode)
                 f"--save {save}: {mode} results have no such form; choose from {', '.join(_FITTING[mode])}"
                 + (", or use a panoptic model" if save == "panoptic" else "")
             )
+    check_outputs(saves, output, source, overwrite=overwrite)
     if saves:
         make_folder(output)
     sinks: list[Sink] = []
     try:
         if "overlay" in saves:
-            sinks.append(_overlay(output, source))
+            sinks.append(_overlay(output, source, overwrite=overwrite))
         if "panoptic" in saves:
-            sinks.append(CocoPanoptic(output / "panoptic.json", image_ids(source)))
+            sinks.append(CocoPanoptic(output / "panoptic.json", image_ids(source), overwrite=overwrite))
         if "coco" in saves:
-            sinks.append(CocoResults(output / "coco.json", image_ids(source)))
+            sinks.append(CocoResults(output / "coco.json", image_ids(source), overwrite=overwrite))
     except BaseException:
         for sink in sinks:
             sink.close()
@@ -79,10 +84,8 @@ def make_sinks(saves: Collection[str], output: Path, source: Source, mode: Mode)
     return sinks
 
 
-def _overlay(output: Path, source: Source) -> Sink:
-    if not isinstance(source, PictureSource):
-        return OverlayVideo(output / f"{source.name}-overlay.mp4", source)
-    if len(source.paths) > 1:
-        return OverlayPictures(output / "overlay", source)
-    suffix = ".png" if source.paths[0].suffix.lower() == ".png" else ".jpg"
-    return OverlayPictures(output / f"{source.name}-overlay{suffix}", source)
+def _overlay(output: Path, source: Source, *, overwrite: bool) -> Sink:
+    path = overlay_path(output, source)
+    if isinstance(source, PictureSource):
+        return OverlayPictures(path, source, overwrite=overwrite)
+    return OverlayVideo(path, source, overwrite=overwrite)

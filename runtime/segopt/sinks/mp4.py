@@ -17,6 +17,7 @@ from segopt.errors import SinkError
 from segopt.files.atomic import sink_error
 from segopt.files.reserved import ReservedFile
 from segopt.frame import Frame
+from segopt.sinks.remux import FRAGMENTED, remux
 
 ENCODERS = ("libx264", "libopenh264", "h264_nvenc", "h264_v4l2m2m", "h264_videotoolbox", "h264_mf")
 """H.264 encoders of libavcodec, in the order in which they are tried."""
@@ -37,7 +38,8 @@ _DEFAULT_TICK = Fraction(1, 90_000)
 class VideoWriter:
     """An MP4 file with one H.264 stream: yuv420p, BT.709, index at the front.
 
-    The file has a temporary name until it is closed. Frames keep to the constant rate as long as their times do,
+    The file has a temporary name until it is closed, and is written in fragments, so that it plays up to the last
+    one should the process be killed. Frames keep to the constant rate as long as their times do,
     so that frame count, frame rate and duration are the source's own; a frame that is off the beat by more than a
     tick is written at its own time. Pictures of odd width or height gain one repeated column or row, since yuv420p
     has no odd sizes.
@@ -46,18 +48,22 @@ class VideoWriter:
     :class:`SinkError` is raised once; after that the writer is closed.
     """
 
-    def __init__(self, path: Path, *, rate: Fraction, tick: Fraction | None = None) -> None:
+    def __init__(
+        self, path: Path, *, rate: Fraction, tick: Fraction | None = None, overwrite: bool = True
+    ) -> None:
         """Prepare to write; the file is made with the first frame.
 
         Args:
             path: where the video is to appear.
             rate: frames per second.
             tick: resolution of the times that will be given, in seconds.
+            overwrite: replace a file that is there.
 
         Raises:
             SinkError: PyAV has no H.264 encoder.
         """
         self.path = path
+        self._overwrite = overwrite
         self.frames = 0
         """Frames that are in the file, or on their way through the encoder."""
         self._encoder = h264_encoder()
@@ -70,8 +76,11 @@ class VideoWriter:
         self._size = (0, 0)
         self._first_time: Fraction | None = None
         self._last_pts = -1
+        self._last_duration = 0
         self._durations: dict[int, int] = {}
         self._written = 0
+        self._unwritten = 0
+        """Bytes in the fragment that the muxer still holds."""
         self._closed = False
 
     def __enter__(self) -> VideoWriter:
@@ -100,7 +109,7 @@ class VideoWriter:
         try:
             frame = self._video_frame(image)
             frame.pts, frame.time_base = self._place(time), self._tick
-            self._durations[frame.pts] = self._length(duration)
+            self._durations[frame.pts] = self._last_duration = self._length(duration)
             self.frames += 1
             self._mux(self._stream.encode(frame))
         except (FFmpegError, OSError) as error:
@@ -124,7 +133,8 @@ class VideoWriter:
         try:
             for packet in self._stream.encode(None):
                 # A full disk leaves the reserve. It must hold the index, and takes frames as long as it does.
-                if self._file.full and self._file.remaining < packet.size + self._index_size():
+                needed = self._unwritten + packet.size + self._index_size()
+                if self._file.full and self._file.remaining < needed:
                     break
                 self._mux([packet])
         except (FFmpegError, OSError) as error:
@@ -136,9 +146,39 @@ class VideoWriter:
         if self._written == 0:
             self._file.discard()
         else:
-            self._file.commit()
+            try:
+                self._put_index_first()
+            except (FFmpegError, OSError) as error:
+                failure = failure or error
         if failure is not None:
             raise self._error(failure)
+
+    def _put_index_first(self) -> None:
+        """Commit the file, its index first: through a copy while there is room for one, else in its own place.
+
+        A process that dies beside the copy loses nothing.
+        """
+        assert self._file is not None
+        room = self._file.end + self._index_size()
+        try:
+            target = ReservedFile(self.path, room, overwrite=self._overwrite, ending="tmp")
+        except SinkError:
+            target = self._file
+        fragments = self._file.reader()
+        try:
+            if target is self._file:
+                self._file.rewind()
+            remux(fragments, target, self._last_duration)
+        except BaseException:
+            if target is not self._file:
+                target.discard()
+                # What cannot be copied plays as it is.
+                self._file.commit()
+            raise
+        finally:
+            fragments.close()
+        target.commit()
+        self._file.discard()
 
     def _fail(self, error: Exception) -> None:
         """End the file as well as it goes and raise."""
@@ -159,16 +199,9 @@ class VideoWriter:
         height, width = (side + side % 2 for side in image.shape[:2])
         self._size = (width, height)
         # The reserve holds the index, the frame that met the full disk, and those still in the encoder.
-        file = ReservedFile(self.path, _RESERVE + width * height * 3 // 2)
+        file = ReservedFile(self.path, _RESERVE + width * height * 3 // 2, overwrite=self._overwrite)
         try:
-            self._container = av.open(
-                file,
-                mode="w",
-                format="mp4",
-                options={"movflags": "+faststart"},
-                # To put the index first, the MP4 muxer opens the file a second time and moves the data.
-                io_open=lambda _url, _flags, _options: file.reader(),
-            )
+            self._container = av.open(file, mode="w", format="mp4", options=dict(FRAGMENTED))
             stream: Any = self._container.add_stream(
                 self._encoder, rate=1 / self._step, options=dict(_OPTIONS.get(self._encoder, {}))
             )
@@ -218,8 +251,11 @@ class VideoWriter:
         for packet in packets:
             # The muxer knows a frame's duration from its successor, and the last has none.
             packet.duration = self._durations.pop(packet.pts, 0)
+            size, end = packet.size, self._file.end
+            self._file.claim(self._unwritten + size)
             self._container.mux(packet)
             self._written += 1
+            self._unwritten = size if self._file.end > end else self._unwritten + size
         width, height = self._size
         self._file.reserve = _RESERVE + width * height * 3 // 2 + self._index_size()
 

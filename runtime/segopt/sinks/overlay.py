@@ -5,7 +5,6 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
-from segopt.errors import SinkError
 from segopt.files.atomic import make_folder, write_image
 from segopt.sinks.base import Finished, Sink
 from segopt.sources.base import Source
@@ -17,21 +16,19 @@ class OverlayPictures(Sink):
 
     label = "overlay"
 
-    def __init__(self, path: Path, source: PictureSource) -> None:
+    def __init__(self, path: Path, source: PictureSource, *, overwrite: bool = False) -> None:
         """Write to the folder ``path``, or where the source is one picture, to the file ``path``."""
         self.path = path
         self._one_file = len(source.paths) == 1
-        self._originals = {original.resolve() for original in source.paths}
+        self._overwrite = overwrite
         if not self._one_file:
             make_folder(path)
 
     def write(self, item: Finished) -> None:
         """Write ``<stem>.png`` for a PNG and ``<stem>.jpg`` for all else."""
-        suffix = ".png" if item.frame.file_name.lower().endswith(".png") else ".jpg"
-        target = self.path if self._one_file else self.path / f"{item.frame.name}{suffix}"
-        if target.resolve() in self._originals:
-            raise SinkError(f"{target}: is a picture of the source; give another folder with --output")
-        write_image(target, item.overlay)
+        suffix = ".png" if item.source_frame.file_name.lower().endswith(".png") else ".jpg"
+        target = self.path if self._one_file else self.path / f"{item.source_frame.name}{suffix}"
+        write_image(target, item.overlay, overwrite=self._overwrite)
         self.count += 1
 
 
@@ -40,15 +37,15 @@ class OverlayVideo(Sink):
 
     label = "overlay"
 
-    def __init__(self, path: Path, source: Source) -> None:
+    def __init__(self, path: Path, source: Source, *, overwrite: bool = False) -> None:
         from segopt.sinks.mp4 import VideoWriter
 
         self.path = path
-        self._writer = VideoWriter(path, rate=source.rate or Fraction(25), tick=source.tick)
+        self._writer = VideoWriter(path, rate=source.rate or Fraction(25), tick=source.tick, overwrite=overwrite)
 
     def write(self, item: Finished) -> None:
         """Append the drawn frame."""
-        self._writer.write(item.overlay, time=item.frame.time, duration=item.frame.duration)
+        self._writer.write(item.overlay, time=item.source_frame.time, duration=item.source_frame.duration)
         self.count += 1
 
     def close(self) -> None:

@@ -42,7 +42,7 @@ class Screen:
         self._sized = False
 
     def show(self, image: Frame) -> bool:
-        """Show a picture, BGR uint8 [H, W, 3]; False when the user asked to end."""
+        """Show a drawn frame, BGR uint8 [H, W, 3]; False when the user asked to end."""
         import cv2
 
         if not self._sized:

@@ -2,5 +2,6 @@
 
 from segopt.sources.base import Source, SourceFrame
 from segopt.sources.opening import open_source
+from segopt.sources.reconnect import Reconnect
 
-__all__ = ["Source", "SourceFrame", "open_source"]
+__all__ = ["Reconnect", "Source", "SourceFrame", "open_source"]

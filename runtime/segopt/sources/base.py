@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
+from segopt.equality import ArrayEquality
 from segopt.frame import Frame
 
 Kind = Literal["pictures", "video"]
@@ -18,13 +20,13 @@ _CLOSE_TIMEOUT = 5.0
 """Seconds to wait for a read that another thread is in. Closing under it would free memory in use."""
 
 
-@dataclass(frozen=True)
-class SourceFrame:
+@dataclass(frozen=True, eq=False)
+class SourceFrame(ArrayEquality):
     """One frame of a source."""
 
     index: int
     """Its number among all frames of the source, from 0; with a stride of 3: 0, 3, 6."""
-    image: Frame
+    image: Frame = field(repr=False)
     """BGR, uint8 [H, W, 3]."""
     name: str
     """Stem for files that are made of it; unique within the source."""
@@ -55,6 +57,8 @@ class Source(ABC):
     """Frames per second that iteration gives (the source's own rate over the stride); None for pictures."""
     tick: Fraction | None = None
     """Seconds: resolution of ``SourceFrame.time``."""
+    files: Sequence[Path] = ()
+    """The files that it reads, where it reads files."""
 
     def __init__(self) -> None:
         self._busy = threading.Lock()
@@ -78,6 +82,9 @@ class Source(ABC):
             if frame is None:
                 return
             yield frame
+
+    def stop(self) -> None:  # noqa: B027
+        """Tell a read in another thread that waits for a source to come back that no more frames are wanted."""
 
     def close(self) -> None:
         """Let go of files and devices; harmless when repeated.

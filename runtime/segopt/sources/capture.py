@@ -36,7 +36,7 @@ class CaptureSource(Source):
             SourceError: no such camera, it gives no frames, or OpenCV was built without GStreamer.
         """
         super().__init__()
-        self._label = f"camera {device}" if isinstance(device, int) else f"GStreamer pipeline {device!r}"
+        self.label = f"camera {device}" if isinstance(device, int) else f"GStreamer pipeline {device!r}"
         self.name = f"camera-{device}" if isinstance(device, int) else "gstreamer"
         self.live = isinstance(device, int) or not re.search(r"\b(file|multifile)src\b", device)
         self._stride, self._limit = stride, max_frames
@@ -48,14 +48,14 @@ class CaptureSource(Source):
         else:
             if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
                 raise SourceError(
-                    f"{self._label}: this OpenCV ({cv2.__version__}) was built without GStreamer, as wheels from "
+                    f"{self.label}: this OpenCV ({cv2.__version__}) was built without GStreamer, as wheels from "
                     "PyPI are; use the system's OpenCV (`apt install python3-opencv`, or JetPack's), or give an "
                     "rtsp:// or http:// URL or a file instead"
                 )
             self._capture = cv2.VideoCapture(device, cv2.CAP_GSTREAMER)
             fix = "try it with gst-launch-1.0; it must end in `videoconvert ! video/x-raw,format=BGR ! appsink`"
         if not self._capture.isOpened():
-            raise SourceError(f"{self._label}: cannot be opened; {fix}")
+            raise SourceError(f"{self.label}: cannot be opened; {fix}")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self._rate = Fraction(fps).limit_denominator(1001) if 0 < fps < 1000 else Fraction(30)
         self.rate = self._rate / stride
@@ -76,9 +76,13 @@ class CaptureSource(Source):
                 given += 1
             index += 1
         if index == 0:
-            raise SourceError(f"{self._label}: gives no frames; check that no other program uses it")
+            raise SourceError(f"{self.label}: gives no frames; check that no other program uses it")
         if self.live and (self._limit is None or given < self._limit):
-            raise SourceBrokenError(f"{self._label}: stopped giving frames after {index}; check its cable")
+            raise SourceBrokenError(
+                f"{self.label}: stopped giving frames after {{frames}}; check its cable",
+                frames=index,
+                reason="it gives no more frames",
+            )
 
     def _close(self) -> None:
         self._capture.release()

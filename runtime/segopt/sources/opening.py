@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import glob
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -12,9 +14,10 @@ import cv2
 from segopt.errors import SourceError, UsageError
 from segopt.sources.base import Source
 from segopt.sources.pictures import PICTURE_SUFFIXES, PictureSource, natural_key
+from segopt.sources.reconnect import Reconnect, ReconnectingSource
 
 # fmt: off
-_VIDEO_SUFFIXES = frozenset({
+VIDEO_SUFFIXES = frozenset({
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".wmv", ".flv",
     ".3gp", ".ogv", ".mjpeg", ".h264", ".h265", ".gif",
 })
@@ -23,36 +26,63 @@ _URL = re.compile(r"^[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _DEVICE = re.compile(r"^(?:/dev/video)?(\d{1,3})$")
 
 
-def open_source(spec: str, *, stride: int = 1, max_frames: int | None = None, timeout: float = 10.0) -> Source:
+def open_source(
+    spec: str | os.PathLike[str] | int,
+    *,
+    stride: int = 1,
+    max_frames: int | None = None,
+    timeout: float = 10.0,
+    reconnect: Reconnect | None = None,
+) -> Source:
     """Open a picture, folder, glob, video file, camera, URL or GStreamer pipeline.
 
     Args:
-        spec: ``street.jpg``, ``pictures/``, ``'pictures/*.png'``, ``drive.mp4``, ``0`` (camera index),
-            ``rtsp://host/path``, ``https://host/file.mp4``, ``'v4l2src ! videoconvert ! appsink'``.
+        spec: ``street.jpg``, ``pictures/``, ``'pictures/*.png'``, ``drive.mp4``, ``0`` (camera index, as text or
+            number), ``rtsp://host/path``, ``https://host/file.mp4``, ``'v4l2src ! videoconvert ! appsink'``.
         stride: take each ``stride``-th frame, from the first.
         max_frames: stop after so many frames were given.
         timeout: seconds that a network source may take to open, or between packets.
+        reconnect: open a live source again when it breaks off; None takes its end for the end.
 
     Raises:
         SourceError: it does not exist, is empty, or is neither a picture nor a video.
         UsageError: ``stride`` or ``max_frames`` is below 1.
     """
+    check_counts(stride, max_frames)
+    spec = str(spec) if isinstance(spec, int) else os.fspath(spec)
+    opened = _open_stream(spec, stride, max_frames, timeout)
+    if opened is None:
+        return _open_path(spec.removeprefix("file://"), stride, max_frames)
+    label, source, reopen = opened
+    if reconnect is None or not source.live:
+        return source
+    return ReconnectingSource(label, source, reopen, reconnect, stride=stride, max_frames=max_frames)
+
+
+def _open_stream(
+    spec: str, stride: int, max_frames: int | None, timeout: float
+) -> tuple[str, Source, Callable[[], Source]] | None:
+    """What messages call it, the source, and how to open it again; None for a path."""
+    if _URL.match(spec) and not spec.lower().startswith("file://") and " ! " not in spec:
+        from segopt.sources.video import VideoSource, without_password
+
+        video = VideoSource(spec, stride=stride, max_frames=max_frames, timeout=timeout)
+        return without_password(spec), video, lambda: VideoSource(spec, stride=stride, timeout=timeout)
+    device = _DEVICE.match(spec)
+    if " ! " in spec or device:
+        from segopt.sources.capture import CaptureSource
+
+        name = int(device[1]) if device else spec
+        capture = CaptureSource(name, stride=stride, max_frames=max_frames)
+        return capture.label, capture, lambda: CaptureSource(name, stride=stride)
+    return None
+
+
+def check_counts(stride: int, max_frames: int | None) -> None:
+    """Raise a UsageError for a stride or limit below 1."""
     for name, value in (("--stride", stride), ("--max-frames", max_frames)):
         if value is not None and value < 1:
             raise UsageError(f"{name} {value}: must be 1 or more")
-    if " ! " in spec:
-        from segopt.sources.capture import CaptureSource
-
-        return CaptureSource(spec, stride=stride, max_frames=max_frames)
-    if _URL.match(spec) and not spec.lower().startswith("file://"):
-        from segopt.sources.video import VideoSource
-
-        return VideoSource(spec, stride=stride, max_frames=max_frames, timeout=timeout)
-    if device := _DEVICE.match(spec):
-        from segopt.sources.capture import CaptureSource
-
-        return CaptureSource(int(device[1]), stride=stride, max_frames=max_frames)
-    return _open_path(spec.removeprefix("file://"), stride, max_frames)
 
 
 def _open_path(spec: str, stride: int, max_frames: int | None) -> Source:
@@ -77,7 +107,7 @@ def _open_file(path: Path, stride: int, max_frames: int | None) -> Source:
         raise SourceError(f"{path}: the file is empty; copy it again")
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return PictureSource(path.stem, [path], stride=stride, max_frames=max_frames)
-    if path.suffix.lower() not in _VIDEO_SUFFIXES and path.is_file() and cv2.haveImageReader(str(path)):
+    if path.suffix.lower() not in VIDEO_SUFFIXES and path.is_file() and cv2.haveImageReader(str(path)):
         return PictureSource(path.stem, [path], stride=stride, max_frames=max_frames)
     from segopt.sources.video import VideoSource
 
@@ -91,7 +121,7 @@ def _open_folder(folder: Path, stride: int, max_frames: int | None) -> Source:
         raise SourceError(f"{folder}: cannot be listed ({error.strerror}); check your rights") from None
     pictures = _pictures(files)
     if not pictures:
-        videos = [p for p in files if p.suffix.lower() in _VIDEO_SUFFIXES]
+        videos = [p for p in files if p.suffix.lower() in VIDEO_SUFFIXES]
         fix = f"name one of its videos, as {videos[0]}" if videos else "give a folder of .jpg, .png or such files"
         raise SourceError(f"{folder}: has no pictures in it; {fix}")
     return PictureSource(folder.resolve().name or "root", pictures, stride=stride, max_frames=max_frames)

@@ -99,7 +99,7 @@ class PictureSource(Source):
         """
         super().__init__()
         self.name = name
-        self.paths = tuple(paths)
+        self.paths = self.files = tuple(paths)
         self.stems = tuple(unique_stems(self.paths))
         self.frame_count = frames_to_expect(len(self.paths), stride, max_frames)
         self._stride = stride

@@ -6,7 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -50,8 +50,9 @@ class VideoSource(Source):
         """
         super().__init__()
         self._is_url = "://" in spec
-        self._label = _without_password(spec) if self._is_url else spec
+        self._label = without_password(spec) if self._is_url else spec
         self.name = _url_name(spec) if self._is_url else PurePosixPath(spec).stem
+        self.files = () if self._is_url else (Path(spec),)
         self._stride, self._limit = stride, max_frames
         options = {"rtsp_transport": "tcp"} if spec.lower().startswith(("rtsp:", "rtsps:")) else {}
         try:
@@ -180,8 +181,10 @@ class VideoSource(Source):
             raise SourceError(f"{self._label}: has no frames in it; give a video or a picture")
         if broken is not None:
             raise SourceBrokenError(
-                f"{self._label}: breaks off after {frames} frames ({broken}); those are kept, "
-                f"{'start again for more' if self._is_url else 'copy the file again for the rest'}"
+                f"{self._label}: breaks off after {{frames}} frames ({broken}); those are kept, "
+                f"{'start again for more' if self._is_url else 'copy the file again for the rest'}",
+                frames=frames,
+                reason=broken,
             )
 
     def _is_honest(self) -> bool:
@@ -222,7 +225,8 @@ def _stream_duration(metadata: dict[str, str]) -> Fraction | None:
     return int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3])
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", url)
 
 

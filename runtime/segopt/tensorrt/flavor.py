@@ -12,17 +12,18 @@ import importlib
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from segopt.driver import find_gpu
-from segopt.errors import EngineError, UsageError
+from segopt.errors import EngineError, UsageError, first_line
 from segopt.model.sidecar import FLAVORS, FlavorName
 
 if TYPE_CHECKING:
     # One API in both modules, so the installed one lends its signatures to the type checker.
-    import tensorrt_rtx as trt
+    import tensorrt as trt
+    import tensorrt_rtx as rtx
 
-    from segopt.tensorrt.module import TensorRT
+    from segopt.tensorrt.module import TensorRT, TensorRtRtx
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,9 @@ RTX_ONLY = frozenset(
     {
         "ComputeCapability",
         "CudaGraphStrategy",
-        "EngineValidity",
         "IRuntimeCache",
         "create_runtime_cache",
         "cuda_graph_strategy",
-        "get_engine_validity",
         "is_stream_capturable",
         "num_compute_capabilities",
         "set_compute_capability",
@@ -141,10 +140,11 @@ class Flavor:
 
     def set_compute_capabilities(self, config: trt.IBuilderConfig, capabilities: tuple[str, ...]) -> None:
         """Compile for these (``8.9``), which are of :attr:`Traits.compute_capabilities`; RTX alone."""
-        config.num_compute_capabilities = len(capabilities)
+        module, of_rtx = cast("TensorRtRtx", self.module), cast("rtx.IBuilderConfig", config)
+        of_rtx.num_compute_capabilities = len(capabilities)
         for index, capability in enumerate(capabilities):
-            value = getattr(self.module.ComputeCapability, "SM" + capability.replace(".", ""))
-            config.set_compute_capability(value, index)
+            value = getattr(module.ComputeCapability, "SM" + capability.replace(".", ""))
+            of_rtx.set_compute_capability(value, index)
 
 
 def find_flavor(name: str | None = None) -> Flavor:
@@ -212,5 +212,7 @@ def _import(name: FlavorName) -> Flavor:
 
 
 def _does_not_load(traits: Traits, error: Exception) -> str:
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return f"{traits.title} is installed but does not load ({reason}); install it again with {traits.install}"
+    return (
+        f"{traits.title} is installed but does not load ({first_line(error)}); "
+        f"install it again with {traits.install}"
+    )

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from segopt.errors import EngineError
+
 if TYPE_CHECKING:
-    import tensorrt_rtx
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import tensorrt as trt
 
     from segopt.tensorrt.flavor import Flavor
     from segopt.tensorrt.module import TensorRT
+
+_Started = TypeVar("_Started")
 
 _KEPT = 32
 _LONGEST = 300
@@ -91,7 +98,7 @@ def fix_for(reason: str, default: str) -> str:
     return next((fix for pattern, fix in _FIXES if re.search(pattern, reason, re.IGNORECASE)), default)
 
 
-def message_log(flavor: Flavor) -> tuple[MessageLog, tensorrt_rtx.ILogger]:
+def message_log(flavor: Flavor) -> tuple[MessageLog, trt.ILogger]:
     """The log of a TensorRT, and the logger that writes to it.
 
     There is one for the whole process: TensorRT keeps using the first logger that it ever got, and warns of more.
@@ -102,18 +109,36 @@ def message_log(flavor: Flavor) -> tuple[MessageLog, tensorrt_rtx.ILogger]:
     return _LOGS[flavor.module]
 
 
-_LOGS: WeakKeyDictionary[TensorRT, tuple[MessageLog, tensorrt_rtx.ILogger]] = WeakKeyDictionary()
+def start(flavor: Flavor, make: Callable[[trt.ILogger], _Started], *, model: Path | None = None) -> _Started:
+    """What ``make`` makes with TensorRT's logger: a builder or a runtime, the first that anybody asks of TensorRT.
+
+    Raises:
+        EngineError: TensorRT does not start: no GPU where it needs one, a driver that is too old. The message
+            begins with ``model``, where one is given.
+    """
+    log, logger = message_log(flavor)
+    log.clear()
+    try:
+        return make(logger)
+    except (TypeError, RuntimeError) as error:  # pybind11's answer to a null pointer is a TypeError.
+        reason = log.reason() if log.errors else one_line(str(error))
+        fix = fix_for(reason, "`segopt doctor` shows what this machine has")
+        prefix = "" if model is None else f"{model}: "
+        raise EngineError(f"{prefix}{flavor} does not start: {reason}; {fix}") from None
 
 
-def _logger(trt: TensorRT, kept: MessageLog) -> tensorrt_rtx.ILogger:
-    base: Any = trt.ILogger
+_LOGS: WeakKeyDictionary[TensorRT, tuple[MessageLog, trt.ILogger]] = WeakKeyDictionary()
+
+
+def _logger(module: TensorRT, kept: MessageLog) -> trt.ILogger:
+    base: Any = module.ILogger
 
     class Logger(base):  # type: ignore[misc]
         def __init__(self) -> None:
             base.__init__(self)  # pybind11 wants its own base, not super().
 
-        def log(self, severity: tensorrt_rtx.ILogger.Severity, msg: str) -> None:
+        def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
             kept.log(int(severity), msg)
 
-    logger: tensorrt_rtx.ILogger = Logger()
+    logger: trt.ILogger = Logger()
     return logger

@@ -12,6 +12,8 @@ from segopt_export.exporter import export
 from segopt_export.request import ExportRequest
 from segopt_export.weights.loading import WeightsRequest
 
+pytestmark = pytest.mark.slow
+
 SCENES = 40
 SIZE = (256, 448)
 STUFF_AREA = 500

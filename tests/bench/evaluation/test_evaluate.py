@@ -212,6 +212,10 @@ def test_pictures_and_annotations_that_are_missing_are_reported(folder, panoptic
     ]
 
 
+def bad_category(document):
+    document["annotations"][1]["segments_info"][0]["category_id"] = 99
+
+
 @pytest.mark.parametrize(
     ("break_it", "reason", "measures"),
     [
@@ -219,6 +223,7 @@ def test_pictures_and_annotations_that_are_missing_are_reported(folder, panoptic
         (lambda f: cut(f / "semantic" / "p1.png"), "annotation PNG is damaged", {"semantic"}),
         (lambda f: cut(f / "images" / "p1.png"), "picture is damaged", {"panoptic", "semantic", "instance"}),
         (lambda f: (f / "panoptic" / "p1.png").unlink(), "PNG is missing", {"panoptic"}),
+        (lambda f: change(f / "panoptic.json", bad_category), "has category 99", {"panoptic"}),
         (lambda f: (f / "semantic" / "p1.png").write_bytes(b""), "PNG is damaged", {"semantic"}),
         (lambda f: recolor(f / "semantic" / "p1.png", 2), "index 2, which no class has", {"semantic"}),
         (lambda f: crop(f / "panoptic" / "p1.png"), r"differ in size \(32x24 and 64x48\)", {"panoptic"}),
@@ -253,10 +258,6 @@ def crop(path):
     cv2.imwrite(str(path), cv2.imread(str(path))[:24, :32])
 
 
-def bad_category(document):
-    document["annotations"][0]["segments_info"][0]["category_id"] = 99
-
-
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
@@ -265,7 +266,6 @@ def bad_category(document):
         (lambda f: shutil.rmtree(f / "images"), "panoptic: no picture can be evaluated; 3 left out of panoptic"),
         (lambda f: cut(f / "panoptic.json"), "is no JSON, or cut short"),
         (lambda f: shutil.rmtree(f / "panoptic"), "no such folder; panoptic.json wants its PNGs there"),
-        (lambda f: change(f / "panoptic.json", bad_category), "has category 99"),
         (lambda f: change(f / "panoptic.json", lambda d: d["categories"][0].pop("id")), "it lacks 'id'"),
         (lambda f: change(f / "instances.json", lambda d: d["images"][0].pop("height")), "it lacks 'height'"),
         (lambda f: write(f / "classes.json", {"classes": 3}), "must be a list of class names"),

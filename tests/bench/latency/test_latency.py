@@ -80,6 +80,7 @@ def scenes(count, size):
     return pictures.scene_pictures(count, size).frames
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 96), (90, 80), (50, 200)], ids=["as the canvas", "higher", "wider"])
 def test_eager_and_engine_find_the_same_objects(instance_model, size):
     with load(instance_model, "cpu", 0.05) as engine:
@@ -92,6 +93,7 @@ def test_eager_and_engine_find_the_same_objects(instance_model, size):
         assert np.mean(own.mask(i) != other.mask(i)) < 0.01
 
 
+@pytest.mark.slow
 def test_eager_and_engine_give_the_same_panoptic_maps(fusion_model):
     frames = scenes(2, (128, 192))
     with load(fusion_model, "cpu") as engine:
@@ -102,6 +104,7 @@ def test_eager_and_engine_give_the_same_panoptic_maps(fusion_model):
         assert np.mean(class_map(a) == class_map(b)) > 0.995
 
 
+@pytest.mark.slow
 def test_a_report_has_everybody_with_every_round(instance_model, segopt_cli, tmp_path):
     file, folder = tmp_path / "figures.json", tmp_path / "report"
     status, out, err = segopt_cli("bench", "--engine", instance_model, *SHORT, "--json", file, "--report", folder)
@@ -308,6 +311,7 @@ def test_rounds_and_pictures_are_positive(semantic_engine):
         run_benchmark(Request([semantic_engine], pictures=0))
 
 
+@pytest.mark.slow
 def test_weights_that_differ_are_no_comparison(instance_model, tmp_path):
     file = tmp_path / "other.pth"
     with load(instance_model, "cpu") as engine:
@@ -320,6 +324,7 @@ def test_weights_that_differ_are_no_comparison(instance_model, tmp_path):
     assert "other.pth: are not the instance weights that the model was exported from" in missing[0].reason
 
 
+@pytest.mark.slow
 def test_the_eager_job_writes_what_segopt_run_writes(instance_model, tmp_path):
     video = tmp_path / "v.mp4"
     write_long_video(video, (64, 96), frames=3)
@@ -328,6 +333,7 @@ def test_the_eager_job_writes_what_segopt_run_writes(instance_model, tmp_path):
         assert sum(1 for _ in made) == 3
 
 
+@pytest.mark.slow
 def test_a_contender_that_breaks_is_missing_and_the_others_are_timed(instance_model, segopt_cli, monkeypatch):
     # As where there is no C++ compiler for torch.compile.
     def no_compiler(*_):

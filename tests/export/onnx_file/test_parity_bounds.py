@@ -54,6 +54,24 @@ def test_another_detection_is_found_out(name, value):
     assert not is_good(answer(), few, HALF)
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "single", "half"),
+    [
+        ("boxes", 0.1, True, True),  # of 20 pixels: an IoU of 0.99
+        ("boxes", 0.3, False, False),  # 0.97
+        ("scores", 0.005, True, True),
+        ("scores", 0.02, False, True),
+        ("scores", 0.06, False, False),
+    ],
+)
+def test_every_detection_may_move_a_little(name, change, single, half):
+    moved = answer() | {
+        name: answer()[name] + np.float32(change) * np.float32([1, 0, 1, 0] if name == "boxes" else 1)
+    }
+    assert is_good(answer(), moved, SINGLE) is single
+    assert is_good(answer(), moved, HALF) is half
+
+
 def test_one_stray_detection_is_let_through_in_half_alone():
     one = changed(answer(), "labels", (0, 0), 2)
     assert is_good(answer(), one, HALF)

@@ -4,7 +4,6 @@ import copy
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -14,62 +13,42 @@ import lively
 from segopt_export.networks.table import NETWORKS
 from segopt_export.onnx_file.checks import check_static, half_share
 from segopt_export.onnx_file.parity import HALF, compare
-from segopt_export.onnx_file.tracing import trace
 from segopt_export.precision.calibration import LayerCall, measure_ranges
 from segopt_export.precision.half import MAX_VALUE, convert_to_half, in_half, layers_beyond_half
 from segopt_export.precision.norm_folding import fold_norms
-from segopt_export.static.build import build_graph
-from segopt_export.static.limits import DetectionLimits
-from segopt_export.weights.loading import WeightsRequest, load_weights
 
-INSTANCE = "maskrcnn_mobilenet_v3_small_fpn"
-FUSION = ("lraspp_mobilenet_v3_large", INSTANCE)
-SMALL = {name for name in NETWORKS if "mobilenet" in name and "deeplab" not in name}
-EVERY_EXPORT = [*(([name], "tensorrt") for name in NETWORKS), (FUSION, "tensorrt"), (FUSION, "cpu")]
+INSTANCE = lively.parameter("maskrcnn_mobilenet_v3_small_fpn")
 
 
-def graph_of(names, target="tensorrt"):
-    """The static graph of lively random networks."""
-    trained = {NETWORKS[name].branch: load_weights(NETWORKS[name], WeightsRequest("random")) for name in names}
-    return build_graph(trained, lively.CANVAS, DetectionLimits(), target)
+@pytest.mark.parametrize("lively_network", [*lively.networks(), lively.FUSION], indirect=True)
+def test_every_network_in_half_gives_its_answer(lively_network):
+    assert_half_answers(lively_network, "tensorrt")
 
 
-def run_onnx(model, names, image):
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return dict(zip(names, session.run(None, {"image": image.numpy()}), strict=True))
+@pytest.mark.parametrize("lively_network", [lively.FUSION], indirect=True)
+def test_half_for_the_cpu_gives_its_answer(lively_network):
+    assert_half_answers(lively_network, "cpu")
 
 
-def run_eager(graph, image):
-    with torch.no_grad():
-        return {name: t.numpy() for name, t in zip(graph.output_names, graph(image), strict=True)}
-
-
-@pytest.mark.parametrize(
-    ("names", "target"),
-    [
-        pytest.param(*export, id="+".join(export[0]), marks=[] if {*export[0]} <= SMALL else pytest.mark.slow)
-        for export in EVERY_EXPORT
-    ],
-)
-def test_every_network_in_half_gives_its_answer(names, target):
-    graph = graph_of(names, target)
-    half, beyond = in_half(graph, [lively.pictures(1)])
-    assert beyond == {}
-    model = trace(half, lively.pictures(1), graph.output_names)
-    check_static(model)
-    assert half_share(model) >= 0.95
+def assert_half_answers(lively_network, target):
+    graph, half = lively_network.graph(target), lively_network.half(target)
+    check_static(half.model)
+    assert half_share(half.model) >= 0.95
     in_single = 4 * sum(parameter.numel() for parameter in graph.parameters())
-    assert model.ByteSize() <= 0.5 * in_single + 1_000_000, "weights in half, and the graph itself"
+    assert half.model.ByteSize() <= 0.5 * in_single + 1_000_000, "weights in half, and the graph itself"
 
     image = lively.pictures(1, seed=8)
-    figures = compare(run_eager(graph, image), run_onnx(model, graph.output_names, image), HALF)
+    figures = compare(numpy_of(lively.run_eager(graph, image)), numpy_of(half(image)), HALF)
     assert all(figure.good for figure in figures), figures
 
 
-def test_geometry_stays_in_single_precision():
-    graph = graph_of([INSTANCE])
-    half, _ = in_half(graph, [lively.pictures(1)])
-    model = trace(half, lively.pictures(1), graph.output_names)
+def numpy_of(outputs):
+    return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+
+@pytest.mark.parametrize("lively_network", [INSTANCE], indirect=True)
+def test_geometry_stays_in_single_precision(lively_network):
+    model = lively_network.half().model
     values = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.value_info}
     in_float = {"GridSample", "TopK", "Exp", "Softmax", "Sigmoid", "Greater", "Sqrt", "GlobalAveragePool"}
     for node in model.graph.node:
@@ -90,12 +69,13 @@ def test_no_norm_is_left_behind_a_convolution(name):
     assert left == (["classifier.0"] if name == "fcn_mobilenet_v3_small_fpn" else [])
 
 
-def test_a_network_with_folded_norms_says_the_same():
-    graph = graph_of([INSTANCE])
+@pytest.mark.parametrize("lively_network", [INSTANCE], indirect=True)
+def test_a_network_with_folded_norms_says_the_same(lively_network):
+    graph = lively_network.graph("tensorrt")
     folded = copy.deepcopy(graph)
     fold_norms(folded)
     image = lively.pictures(1)
-    expected, found = run_eager(graph, image), run_eager(folded, image)
+    expected, found = lively.run_eager(graph, image), lively.run_eager(folded, image)
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
     np.testing.assert_allclose(found["boxes"], expected["boxes"], atol=0.02)
 

@@ -71,6 +71,7 @@ def recorded(request, tmp_path_factory):
     return Recorded(request.param, tmp_path_factory.mktemp("detectron2"))
 
 
+@pytest.mark.slow
 def test_proposals_are_detectron2s(recorded):
     ours, theirs = recorded.ours["proposals"], recorded.theirs["proposals"]
     assert ours.shape == theirs.shape == (1000, 4)
@@ -80,6 +81,7 @@ def test_proposals_are_detectron2s(recorded):
     assert distance.min(axis=1).max() < 0.01
 
 
+@pytest.mark.slow
 def test_detections_are_detectron2s(recorded):
     ours, theirs = recorded.ours, recorded.theirs
     assert ours["converged"] == 1
@@ -92,6 +94,7 @@ def test_detections_are_detectron2s(recorded):
     np.testing.assert_allclose(ours["masks"], theirs["masks"], atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recorded", ["panoptic_fpn_resnet50"], indirect=True)
 def test_semantic_logits_and_the_panoptic_map_are_detectron2s(recorded):
     ours, theirs = recorded.ours, recorded.theirs
@@ -115,6 +118,7 @@ def test_semantic_logits_and_the_panoptic_map_are_detectron2s(recorded):
     assert [(s.is_thing, s.category_id) for s in segments] == expected
 
 
+@pytest.mark.slow
 def test_the_rules_follow_the_weights(recorded):
     assert rules_of(recorded.trained.model) == DETECTRON2
     with torch.device("meta"):

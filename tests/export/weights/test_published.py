@@ -17,6 +17,8 @@ from segopt_export.weights import loading as weights_module
 from segopt_export.weights.detectron2 import detectron2_name
 from segopt_export.weights.loading import WeightsRequest, current_names, load_weights
 
+pytestmark = pytest.mark.slow
+
 TORCHVISIONS = [network for network in NETWORKS.values() if network.default_weights is not None]
 MASK_RCNNS = [NETWORKS[f"maskrcnn_resnet{name}"] for name in ("50_fpn", "50_fpn_v2", "101_fpn")]
 

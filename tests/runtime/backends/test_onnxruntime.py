@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 
 import tiny
-from segopt.backends import base, providers
+from segopt.backends import providers
 from segopt.backends.onnxruntime import OnnxRuntimeBackend
 from segopt.errors import EngineError
 
@@ -77,9 +77,9 @@ def test_use_after_close_is_one_line(semantic_engine, bind):
 
 def test_a_backend_that_cannot_work_ahead_has_ended_when_it_is_submitted(semantic_engine):
     backend = OnnxRuntimeBackend(semantic_engine, "cpu")
-    assert base.depth(backend) == 1
+    assert backend.depth == 1
     image = images(1)[0]
-    pending = base.submit(backend, {"image": image})
+    pending = backend.submit({"image": image})
     backend.close()
     assert pending.result()["semantic"].shape == image.shape[:3]
 

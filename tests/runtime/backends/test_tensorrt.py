@@ -13,7 +13,6 @@ import clips
 import segopt
 import tiny
 from segopt import cuda
-from segopt.backends import QueueingBackend
 from segopt.backends.onnxruntime import OnnxRuntimeBackend
 from segopt.builder.build import build
 from segopt.builder.options import BuildOptions
@@ -236,7 +235,7 @@ def test_results_equal_those_of_onnx_runtime(tmp_path, install, runtime, use_gra
 def test_results_that_overlap_equal_those_one_by_one(panoptic_engine, install, runtime, use_graphs):
     install(panoptic_engine, runtime)
     backend = TensorRtBackend(write_plan(panoptic_engine, runtime), use_graphs=use_graphs)
-    assert isinstance(backend, QueueingBackend)
+    assert backend.depth == 2
     images = frames(7)
     expected = [backend.infer({"image": image}) for image in images]
     # Far more than there are lanes: the oldest are waited for, and keep their results.
@@ -380,7 +379,18 @@ def test_where_tensorrt_cannot_be_captured_it_runs_plainly(semantic_engine, inst
         TensorRtBackend(write_plan(semantic_engine, "tensorrt"), use_graphs=True)
 
 
-@pytest.mark.parametrize("refusal", [{"capturable": False}, {"captures": False}])
+def test_a_graph_whose_first_launch_fails_is_not_kept(semantic_engine, install):
+    """The failure comes once the GPU is at it, so the launch is waited for before the graph is relied on."""
+    gpu, _ = install(semantic_engine, "tensorrt", replays=False)
+    backend = TensorRtBackend(write_plan(semantic_engine, "tensorrt"))
+    assert backend.graphs == "none"
+    assert gpu.live["executable graph"] == 0
+    assert backend.infer({"image": frames(1)[0]})["semantic"].any()
+    with pytest.raises(EngineError, match=r"no CUDA graph can be made of it \(cudaStreamSynchronize failed"):
+        TensorRtBackend(write_plan(semantic_engine, "tensorrt"), use_graphs=True)
+
+
+@pytest.mark.parametrize("refusal", [{"capturable": False}, {"captures": False}, {"replays": False}])
 def test_where_rtx_cannot_be_captured_it_makes_graphs_of_its_own(semantic_engine, install, refusal):
     _, tensorrt = install(semantic_engine, **refusal)
     backend = TensorRtBackend(write_plan(semantic_engine), use_graphs=True)

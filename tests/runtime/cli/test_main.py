@@ -12,6 +12,7 @@ import pytest
 
 import segopt
 import tiny
+from segopt.cli import main
 from segopt.cli.main import VERBS
 from segopt.errors import SegoptError
 
@@ -195,6 +196,31 @@ def test_an_interrupt_is_status_130(segopt_cli, monkeypatch):
     status, _, err = segopt_cli("info", "model.onnx")
     assert status == 130
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero"),
+        (PermissionError(13, "Permission denied", "engines"), "engines: Permission denied"),
+        (MemoryError(), "MemoryError"),
+        (type("Panic", (BaseException,), {})("of an\nextension"), "Panic: of an extension"),
+    ],
+)
+def test_what_nobody_foresaw_is_one_line_and_a_traceback_on_request(segopt_cli, monkeypatch, error, words):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("segopt.model.reading.read_card", fail)
+    status, _, err = segopt_cli("info", "model.onnx")
+    assert status == 1
+    assert_one_error_line(err)
+    assert words in err
+    assert "SEGOPT_DEBUG=1" in err
+    monkeypatch.setenv("SEGOPT_DEBUG", "1")
+    monkeypatch.setattr(sys, "argv", ["segopt", "info", "model.onnx"])
+    with pytest.raises(type(error)):
+        main()
 
 
 def test_info_prints_the_card(segopt_cli, panoptic_engine):

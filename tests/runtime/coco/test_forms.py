@@ -85,12 +85,22 @@ def test_damaged_counts_are_an_error(counts):
         decode_rle({"size": [2, 3], "counts": counts})
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
-def test_label_runs_give_each_labels_area_box_and_rle(dtype):
+FIRST_LABELS = {
+    np.uint8: (0, 252),
+    np.uint16: (252, 253),
+    np.int32: (0, 252, 253, -1, (1 << 24) - 4),
+    np.int64: (0, 253, -1),
+}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "first"), [(d, first) for d, firsts in FIRST_LABELS.items() for first in firsts]
+)
+def test_label_runs_give_each_labels_area_box_and_rle(dtype, first):
     rng = np.random.default_rng(1)
     for _ in range(100):
         height, width = rng.integers(1, 30, 2)
-        blocks = rng.integers(0, 4, (8, 8)).repeat(4, 0).repeat(4, 1)
+        blocks = rng.integers(first, first + 4, (8, 8)).repeat(4, 0).repeat(4, 1)
         labels = blocks[:height, :width].astype(dtype)
         runs = LabelRuns.of(labels)
         assert runs.labels.tolist() == np.unique(labels).tolist()

@@ -1,6 +1,7 @@
 """The doctor outlives whatever it finds, and says what each missing thing would take."""
 
 import json
+import platform
 import subprocess
 import sys
 import time
@@ -10,7 +11,8 @@ import typer
 from typer.testing import CliRunner
 
 from segopt.cli.doctor import doctor
-from segopt.doctor.examine import examine, jetson_release
+from segopt.doctor.examine import _pyav, _python, examine, jetson_release
+from segopt.doctor.findings import PROBE_SECONDS
 
 
 def by_name(findings):
@@ -23,20 +25,50 @@ def broken_package(folder, name, code):
     (package / "__init__.py").write_text(code, encoding="utf-8")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def patience():
+    """A machine that is busy with other tests may be slow to import a package; that is no finding here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("segopt.doctor.examine.PROBE_SECONDS", 60.0)
+        yield
+
+
 @pytest.fixture(scope="module")
 def findings():
     return examine()
 
 
 def test_it_finds_what_runs_these_tests(findings):
+    import av
     import cv2
     import numpy
 
     found = by_name(findings)
-    assert found["Python"].status in ("ok", "warning")
+    assert found["Python"].found == f"{platform.python_version()} ({sys.executable})"
     assert found["numpy"].found == numpy.__version__
     assert found["OpenCV"].found == cv2.__version__
-    assert found["PyAV"].status in ("ok", "warning")
+    # The videos of these tests are written by libx264, so it is there.
+    assert found["PyAV"].found.startswith(f"{av.__version__}, encoders: libx264")
+    for name in ("Python", "numpy", "OpenCV", "PyAV"):
+        assert found[name].status == "ok", found[name]
+
+
+@pytest.mark.parametrize(
+    ("version", "status"),
+    [((3, 9), "warning"), ((3, 10), "ok"), ((3, 13), "ok"), ((3, 14), "warning"), ((4, 0), "warning")],
+)
+def test_a_python_that_segopt_is_not_tested_on_is_a_warning(monkeypatch, version, status):
+    monkeypatch.setattr(sys, "version_info", (*version, 0, "final", 0))
+    finding = _python()
+    assert finding.status == status
+    assert ("3.10 to 3.13" in finding.fix) == (status == "warning")
+
+
+def test_a_pyav_without_its_encoder_is_a_warning_that_says_so():
+    finding = _pyav({"version": "17.0.0", "encoders": ["h264_nvenc"]})
+    assert finding.status == "warning"
+    assert "no libx264" in finding.found
+    assert "pip install av" in finding.fix
 
 
 def test_it_looks_for_everything_that_segopt_can_use(findings):
@@ -84,12 +116,14 @@ def test_a_broken_package_is_a_finding_of_one_line(case, tmp_path, monkeypatch):
 
 
 def test_a_package_that_hangs_costs_three_seconds_and_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr("segopt.doctor.examine.PROBE_SECONDS", PROBE_SECONDS)
     broken_package(tmp_path, "tensorrt", "import time; time.sleep(60)")
     broken_package(tmp_path, "tensorrt_rtx", "import time; time.sleep(60)")
     monkeypatch.syspath_prepend(tmp_path)
     start = time.monotonic()
     found = by_name(examine())
     # The two wait side by side.
+    assert PROBE_SECONDS == 3
     assert time.monotonic() - start < 5.5
     assert found["TensorRT"].status == found["TensorRT-RTX"].status == "warning"
     assert "no answer" in found["TensorRT"].found

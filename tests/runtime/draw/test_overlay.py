@@ -159,6 +159,15 @@ def test_segment_ids_may_be_any_that_a_panoptic_png_can_hold():
     assert (drawn(gray(240, 320), panoptic(spread=6_000_001)) == near).all()
 
 
+@pytest.mark.parametrize("unknown", [3, 255, 256, 6_000_001, -1])
+def test_pixels_of_an_id_that_no_segment_has_stay_the_frame(unknown):
+    known = panoptic()
+    segment_map = known.segment_map.copy()
+    segment_map[:20] = unknown
+    picture = drawn(gray(240, 320), PanopticResult(segment_map, known.segments, CATEGORIES))
+    assert (picture == drawn(gray(240, 320), known)).all()
+
+
 def test_hundreds_of_segments_keep_their_colors():
     n = 400
     segment_map = np.arange(1, n + 1, dtype=np.int32).reshape(20, 20).repeat(12, 0).repeat(16, 1)
@@ -225,6 +234,20 @@ def test_plates_keep_off_each_other():
     assert not placed[-1]
     red = (before == RED[::-1]).all(axis=2).sum()
     assert (canvas == RED[::-1]).all(axis=2).sum() >= 0.4 * red
+
+
+@pytest.mark.parametrize(("covered", "placed"), [(0.0, True), (0.26, True), (0.36, False), (0.6, False)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_name_that_would_be_a_third_hidden_is_left_out(covered, placed, axis):
+    canvas = gray(1080, 1920)
+    plates = Plates(canvas, Scale.of(1080, 1920))
+    size = plates.measure("traffic light")
+    assert plates.at("traffic light", 900, 500, RED)
+    place = [900, 500]
+    place[axis] += round((1 - covered) * size[axis])
+    before = canvas.copy()
+    assert plates.at("traffic light", *place, BLUE) is placed
+    assert (canvas != before).any() == placed
 
 
 def test_a_crowd_leaves_most_of_the_picture_visible():

@@ -80,6 +80,25 @@ def test_text_is_dark_on_light_and_white_on_dark():
     assert text_color((0, 0, 142)) == (255, 255, 255)
 
 
+def contrast(a, b):
+    """WCAG 2's ratio of two RGB colors, 1 to 21."""
+    channels = np.array([a, b]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    darker, lighter = sorted(linear @ (0.2126, 0.7152, 0.0722))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_text_has_the_contrast_that_wcag_asks_of_large_text():
+    backgrounds = np.random.default_rng(0).integers(0, 256, (3000, 3)).tolist()
+    assert min(contrast(text_color(tuple(color)), color) for color in backgrounds) >= 3
+
+
+@pytest.mark.parametrize(("level", "white"), [(118, True), (130, True), (137, True), (143, False), (160, False)])
+def test_text_stays_white_until_black_is_clearly_easier_to_read(level, white):
+    """On the gray of 130 black has 1.2 times the contrast of white, on that of 143 1.7 times."""
+    assert (text_color((level,) * 3) == (255, 255, 255)) is white
+
+
 def test_lab_is_that_of_the_standard():
     known = {
         (255, 255, 255): (100, 0, 0),

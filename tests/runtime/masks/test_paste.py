@@ -138,6 +138,14 @@ def test_a_pixel_at_the_threshold_belongs_to_the_object(value):
     assert inner.all() if value == 0.5 else not inner.any()
 
 
+def test_a_pixel_where_one_run_ends_and_the_next_begins_belongs_to_one_of_them():
+    # The middle cell is next to the threshold on a pixel, and both outlines within rounding of that pixel.
+    mask = np.ones((3, 3), np.float32)
+    mask[:, 1] = np.nextafter(np.float32(0.5), np.float32(0))
+    crop = paste_mask(mask, np.array([5.4985, 3, 5.5015, 9], np.float32), 20, 20, rule="detectron2")
+    assert np.unique(np.nonzero(crop.on_canvas(20, 20))[1]).tolist() == [5]
+
+
 @pytest.mark.parametrize("threshold", [0.6, 0.9])
 def test_a_higher_threshold_gives_fewer_pixels(threshold):
     random = np.random.default_rng(1)

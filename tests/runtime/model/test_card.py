@@ -184,3 +184,24 @@ def assert_one_line(error):
     assert str(error).startswith("model.onnx: ")
     assert "\n" not in str(error)
     assert len(str(error)) < 500
+
+
+@pytest.mark.parametrize("character", ["\x1b", "\x07", "\n", "\x9b", "\u202e", "\u2028"])
+def test_what_no_terminal_should_get_is_written_out(character):
+    document = json.loads(SEMANTIC.to_json())
+    document["categories"]["semantic"][0]["name"] = f"a{character}[2Jb"
+    document["weights"]["semantic"]["name"] = f"w{character}"
+    card = Card.from_json(json.dumps(document), source="card")
+    shown = character.encode("unicode_escape").decode()
+    assert card.categories["semantic"][0].name == f"a{shown}[2Jb"
+    assert card.weights["semantic"].name == f"w{shown}"
+
+
+def test_texts_without_end_are_refused_at_once():
+    document = json.loads(SEMANTIC.to_json())
+    document["categories"]["semantic"][0]["name"] = "a" * 5000
+    with pytest.raises(CardError, match="class name of 5000 characters"):
+        Card.from_json(json.dumps(document), source="card")
+    document["categories"]["semantic"][0]["name"] = "a" * 10_000_000
+    with pytest.raises(CardError, match=r"has 100\d+ characters"):
+        Card.from_json(json.dumps(document), source="card")

@@ -1,5 +1,6 @@
 from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -37,6 +38,17 @@ def test_a_constant_rate_video_keeps_frame_count_rate_and_duration_exactly(tmp_p
 def test_it_is_what_browsers_play(tmp_path):
     video = copy(clips.clip(tmp_path / "in.mp4"), tmp_path / "out.mp4")
     assert (video.codec, video.pixel_format, video.index_first) == ("h264", "yuv420p", True)
+
+
+@pytest.mark.parametrize("rate", [Fraction(5), Fraction(25, 2)], ids=str)
+def test_a_player_can_jump_to_every_fourth_second(tmp_path, rate):
+    path = tmp_path / "out.mp4"
+    with VideoWriter(path, rate=rate) as video:
+        for _ in range(round(13 * rate)):
+            video.write(np.full((48, 64, 3), 99, np.uint8))
+    with av.open(str(path)) as container:
+        keys = [packet.pts * packet.time_base for packet in container.demux(video=0) if packet.is_keyframe]
+    assert keys == [0, 4, 8, 12]
 
 
 @pytest.mark.parametrize("stride", [2, 3])

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segopt.backends.base import Tensors, check_inputs
+from segopt.backends.base import Backend, Pending, Tensors, check_inputs
 from segopt.backends.tensorrt.contexts import contexts_of
 from segopt.backends.tensorrt.lane import Graphs, Lane
 from segopt.backends.tensorrt.plan import open_plan
 from segopt.cuda import CudaError, CudaMemoryError
 from segopt.errors import EngineError
-from segopt.model.tensors import TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +22,7 @@ _LANES = 2
 _LAUNCHES: Mapping[Graphs, str] = {"captured": ", CUDA graph", "own": ", its own CUDA graph", "none": ""}
 
 
-class TensorRtBackend:
+class TensorRtBackend(Backend):
     """A plan on the GPU.
 
     The first lane is made on loading, the second one when work is first submitted while the first is busy: who
@@ -48,15 +46,14 @@ class TensorRtBackend:
         first = self._new_lane()
         contexts.save()
         self._lanes, self._free = [first], [first]
-        self._under_way: deque[Started] = deque()
+        self._under_way: dict[Lane, Pending[dict[str, NDArray[np.generic]]]] = {}
         self.depth = _LANES
         self.graphs: Graphs = first.graphs
-        self.inputs: Mapping[str, TensorSpec] = plan.inputs
-        self.outputs: Mapping[str, TensorSpec] = plan.outputs
+        self.inputs, self.outputs = plan.inputs, plan.outputs
         self.name = f"{plan.flavor} ({plan.gpu.name}{_LAUNCHES[first.graphs]})"
 
-    def submit(self, inputs: Tensors) -> Started:
-        """See :meth:`segopt.backends.QueueingBackend.submit`."""
+    def submit(self, inputs: Tensors) -> Pending[dict[str, NDArray[np.generic]]]:
+        """See :meth:`segopt.backends.Backend.submit`."""
         if self._make_lane is None:
             raise _closed(self._path)
         check_inputs(inputs, self.inputs, self._path)
@@ -69,9 +66,8 @@ class TensorRtBackend:
         except EngineError:
             self._free.append(lane)
             raise
-        started = Started(lane, self._path, self._release)
-        self._under_way.append(started)
-        return started
+        pending = self._under_way[lane] = Pending(partial(self._finish, lane))
+        return pending
 
     def infer(self, inputs: Tensors) -> dict[str, NDArray[np.generic]]:
         """See :meth:`segopt.backends.Backend.infer`."""
@@ -79,12 +75,12 @@ class TensorRtBackend:
 
     def close(self) -> None:
         """See :meth:`segopt.backends.Backend.close`; inferences that were not waited for are lost."""
-        for started in self._under_way:
-            started.abandon()
-        self._under_way.clear()
+        self._make_lane = None
+        for pending in tuple(self._under_way.values()):
+            pending.wait()
         for lane in self._lanes:
             lane.close()
-        self._lanes, self._free, self._make_lane = [], [], None
+        self._lanes, self._free = [], []
 
     def _free_lane(self) -> Lane:
         """A lane without work: a new one while there may be more, else the one that is done first."""
@@ -97,7 +93,7 @@ class TensorRtBackend:
                 self._lanes.append(lane)
                 self._free.append(lane)
         if not self._free:
-            self._under_way[0].wait()
+            next(iter(self._under_way.values())).wait()
         return self._free.pop()
 
     def _new_lane(self) -> Lane:
@@ -111,42 +107,19 @@ class TensorRtBackend:
         except CudaError as error:
             raise _named(error, self._path) from error
 
-    def _release(self, started: Started, lane: Lane) -> None:
-        self._under_way.remove(started)
-        self._free.append(lane)
-
-
-class Started:
-    """An inference in a lane; see :class:`segopt.backends.Pending`."""
-
-    def __init__(self, lane: Lane, path: Path, release: Callable[[Started, Lane], None]) -> None:
-        self._lane: Lane | None = lane
-        self._path = path
-        self._release = release
-        self._outputs: dict[str, NDArray[np.generic]] = {}
-        self._error: EngineError | None = None
-
-    def result(self) -> dict[str, NDArray[np.generic]]:
-        """See :meth:`segopt.backends.Pending.result`."""
-        self.wait()
-        if self._error is not None:
-            raise self._error
-        return self._outputs
-
-    def wait(self) -> None:
-        """Keep the outputs, or the error, and give the lane back."""
-        lane, self._lane = self._lane, None
-        if lane is None:
-            return
+    def _finish(self, lane: Lane) -> dict[str, NDArray[np.generic]]:
+        """Wait for a lane's outputs, or for its error, and take the lane back."""
         try:
-            self._outputs = lane.finish()
+            if self._make_lane is None:
+                raise _closed(self._path)
+            return lane.finish()
         except CudaError as error:
-            self._error = _named(error, self._path)
-        self._release(self, lane)
-
-    def abandon(self) -> None:
-        """Go without the outputs: the lane ends."""
-        self._lane, self._error = None, _closed(self._path)
+            failure = _named(error, self._path)
+        finally:
+            del self._under_way[lane]
+            self._free.append(lane)
+        # Without its cause, whose traceback would keep the lane and the engine.
+        raise failure
 
 
 def _named(error: CudaError, path: Path) -> EngineError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from segopt.backends.tensorrt.plan import OpenPlan
 from segopt.cuda import Stream, device_memory
@@ -12,7 +12,10 @@ from segopt.errors import EngineError, SinkError
 from segopt.files.atomic import write_bytes
 
 if TYPE_CHECKING:
-    import tensorrt_rtx as trt
+    import tensorrt as trt
+    import tensorrt_rtx as rtx
+
+    from segopt.tensorrt.module import TensorRtRtx
 
 
 class Contexts(Protocol):
@@ -73,7 +76,7 @@ class RtxContexts:
         self._plan = plan
         self._file = plan.path.with_name(plan.path.name + ".cache")
         self._saved = _read(self._file)
-        self._config = plan.engine.create_runtime_config()
+        self._config = cast("rtx.ICudaEngine", plan.engine).create_runtime_config()
         self._cache = self._config.create_runtime_cache()
         if self._saved:
             self._cache.deserialize(self._saved)
@@ -81,14 +84,14 @@ class RtxContexts:
 
     def create(self, *, own_graphs: bool = False) -> trt.IExecutionContext:
         """See :meth:`Contexts.create`."""
-        strategies = self._plan.flavor.module.CudaGraphStrategy
+        strategies = cast("TensorRtRtx", self._plan.flavor.module).CudaGraphStrategy
         self._config.cuda_graph_strategy = strategies.WHOLE_GRAPH_CAPTURE if own_graphs else strategies.DISABLED
         self._plan.log.clear()
         return _made(self._plan.engine.create_execution_context(self._config), self._plan)
 
     def can_capture(self, context: trt.IExecutionContext, stream: Stream) -> bool:
         """See :meth:`Contexts.can_capture`."""
-        return context.is_stream_capturable(int(stream.handle))
+        return cast("rtx.IExecutionContext", context).is_stream_capturable(int(stream.handle))
 
     def save(self) -> None:
         """See :meth:`Contexts.save`; where the folder cannot be written, the next load compiles again."""

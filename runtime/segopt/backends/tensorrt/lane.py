@@ -16,7 +16,7 @@ from segopt.model.tensors import TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np
-    import tensorrt_rtx as trt
+    import tensorrt as trt
     from numpy.typing import NDArray
     from typing_extensions import Self
 

@@ -7,30 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from segopt.cuda import require_gpu
 from segopt.driver import Gpu
 from segopt.errors import EngineError
 from segopt.model.sidecar import PlanRecord, read_plan
 from segopt.model.tensors import TensorSpec
 from segopt.tensorrt.flavor import Flavor, find_flavor
-from segopt.tensorrt.messages import MessageLog, fix_for, message_log, one_line
+from segopt.tensorrt.messages import MessageLog, message_log, start
+from segopt.tensorrt.tensors import tensor_spec
 from segopt.version import version_numbers
 
 if TYPE_CHECKING:
-    import tensorrt_rtx as trt
-
-# Names of trt.DataType that numpy has a type for.
-_DTYPES = {
-    "UINT8": np.uint8,
-    "INT8": np.int8,
-    "BOOL": np.bool_,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "HALF": np.float16,
-    "FLOAT": np.float32,
-}
+    import tensorrt as trt
 
 
 @dataclass(frozen=True)
@@ -59,7 +47,8 @@ def open_plan(path: Path) -> OpenPlan:
     gpu = _gpu_for(sidecar.plan, path)
     flavor = _flavor_of(sidecar.plan, path)
     _check_machine(sidecar.plan, flavor, gpu, path)
-    log, runtime = _runtime(flavor, path)
+    runtime = start(flavor, flavor.module.Runtime, model=path)
+    log, _ = message_log(flavor)
     if sidecar.plan.version_compatible:
         # The lean runtime that such a plan carries is code for the host.
         runtime.engine_host_code_allowed = True
@@ -74,20 +63,9 @@ def open_plan(path: Path) -> OpenPlan:
         gpu,
         engine,
         log,
-        inputs=_specs(engine, modes.INPUT, path),
-        outputs=_specs(engine, modes.OUTPUT, path),
+        inputs=_specs(flavor, engine, modes.INPUT, path),
+        outputs=_specs(flavor, engine, modes.OUTPUT, path),
     )
-
-
-def _runtime(flavor: Flavor, path: Path) -> tuple[MessageLog, trt.Runtime]:
-    log, logger = message_log(flavor)
-    log.clear()
-    try:
-        return log, flavor.module.Runtime(logger)
-    except (TypeError, RuntimeError) as error:  # pybind11's answer to a null pointer is a TypeError.
-        reason = log.reason() if log.errors else one_line(str(error))
-        fix = fix_for(reason, "`segopt doctor` shows what this machine has")
-        raise EngineError(f"{path}: {flavor} does not start: {reason}; {fix}") from None
 
 
 def _gpu_for(record: PlanRecord, path: Path) -> Gpu:
@@ -126,21 +104,17 @@ def _loads(record: PlanRecord, flavor: Flavor) -> bool:
     return here >= built if record.version_compatible else here == built
 
 
-def _specs(engine: trt.ICudaEngine, mode: trt.TensorIOMode, path: Path) -> dict[str, TensorSpec]:
+def _specs(flavor: Flavor, engine: trt.ICudaEngine, mode: trt.TensorIOMode, path: Path) -> dict[str, TensorSpec]:
     names: Callable[[int], str] = engine.get_tensor_name
     return {
-        name: _spec(engine, name, path)
+        name: tensor_spec(
+            flavor,
+            name,
+            engine.get_tensor_dtype(name),
+            engine.get_tensor_shape(name),
+            model=path,
+            fix="build the plan from a file that `segopt export` made",
+        )
         for name in map(names, range(engine.num_io_tensors))
         if engine.get_tensor_mode(name) == mode
     }
-
-
-def _spec(engine: trt.ICudaEngine, name: str, path: Path) -> TensorSpec:
-    shape = tuple(engine.get_tensor_shape(name))
-    dtype = engine.get_tensor_dtype(name).name
-    if dtype not in _DTYPES or any(side < 0 for side in shape):
-        raise EngineError(
-            f"{path}: {name} is {dtype} {list(shape)}, and segopt needs fixed shapes of plain types; "
-            "build the plan from a file that `segopt export` made"
-        )
-    return TensorSpec(np.dtype(_DTYPES[dtype]), shape)

@@ -1,0 +1,304 @@
+"""An export from plain options: texts, numbers and paths, as a script or the command line has them."""
+
+from __future__ import annotations
+
+import operator
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from torch import nn
+
+from segopt.errors import UsageError
+from segopt.frame import Frame
+from segopt.model.card import MODES, Mode
+from segopt_export import exporter
+from segopt_export.exporter import Exported
+from segopt_export.networks.table import NETWORKS, Branch
+from segopt_export.precision.fitting import Precision
+from segopt_export.request import ExportRequest
+from segopt_export.static.limits import DetectionLimits, Target
+from segopt_export.weights.loading import WeightsRequest
+
+SettingsGiven = str | os.PathLike[str] | Mapping[str, Any] | None
+"""A JSON file, or what is in it."""
+
+
+def export(
+    mode: str,
+    *,
+    network: str | None = None,
+    module: nn.Module | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    classes: str | os.PathLike[str] | None = None,
+    settings: SettingsGiven = None,
+    semantic: str | None = None,
+    semantic_module: nn.Module | None = None,
+    semantic_weights: str | os.PathLike[str] | None = None,
+    semantic_classes: str | os.PathLike[str] | None = None,
+    semantic_settings: SettingsGiven = None,
+    instance: str | None = None,
+    instance_module: nn.Module | None = None,
+    instance_weights: str | os.PathLike[str] | None = None,
+    instance_classes: str | os.PathLike[str] | None = None,
+    instance_settings: SettingsGiven = None,
+    size: tuple[int, int] | str | None = None,
+    batch: int = 1,
+    max_detections: int | None = None,
+    candidates: int = 2000,
+    suppression_steps: int = 20,
+    frozen_norm_eps: float | None = None,
+    precision: str = "fp32",
+    calibration: str | os.PathLike[str] | Sequence[Frame] | None = None,
+    target: str = "cpu",
+    output: str | os.PathLike[str] | None = None,
+) -> Exported:
+    """Export a network, or two that are fused, to one ONNX file that is checked against PyTorch.
+
+    What the command ``segopt export`` does, without building a plan; :func:`segopt.build` makes one from the file.
+    Messages name options as the command line does: ``--semantic-weights`` is ``semantic_weights``.
+
+    >>> import segopt_export
+    >>> segopt_export.export("semantic", network="fcn_resnet50", size=(512, 896))  # doctest: +SKIP
+    >>> segopt_export.export(  # doctest: +SKIP
+    ...     "panoptic",
+    ...     semantic="deeplabv3_resnet50",
+    ...     semantic_weights="street.pth",
+    ...     semantic_classes="street.json",
+    ...     instance="maskrcnn_resnet50_fpn",
+    ...     precision="fp16",
+    ...     output="street.onnx",
+    ... )
+
+    Args:
+        mode: ``semantic``, ``instance`` or ``panoptic``.
+        network: its name, or an import path to what builds yours (``my_project.models:build``); of a panoptic
+            export one network that answers both. None is the mode's default.
+        module: a live network of your own, in place of a name: a ``MaskRCNN`` of torchvision with any backbone,
+            or a module that answers logits [B, C, H, W] at its input's resolution. It is copied, not changed.
+        weights: ``default``, ``demo``, ``random``, or a ``.pth``, ``.pt``, ``.safetensors`` or ``.pkl`` file.
+        classes: JSON file with names, or COCO categories, of a weights file's classes.
+        settings: what a weights file does not hold: a JSON file, or what :func:`segopt_export.settings_of` gives.
+        semantic: panoptic of two networks: the semantic one, with options of its own.
+        semantic_module: as ``module``, of the semantic network.
+        semantic_weights: as ``weights``, of the semantic network.
+        semantic_classes: as ``classes``, of the semantic network.
+        semantic_settings: as ``settings``, of the semantic network.
+        instance: panoptic of two networks: the instance one, with options of its own.
+        instance_module: as ``module``, of the instance network.
+        instance_weights: as ``weights``, of the instance network.
+        instance_classes: as ``classes``, of the instance network.
+        instance_settings: as ``settings``, of the instance network.
+        size: height and width of the canvas in pixels, multiples of 32; None is what the network or its settings
+            say, else (800, 1344), semantic (512, 896), demo weights (256, 448).
+        batch: frames at once.
+        max_detections: detections per frame; None is the network's own ``box_detections_per_img``, 100.
+        candidates: boxes above the score threshold that enter suppression; at most 3840.
+        suppression_steps: steps of suppression in the graph.
+        frozen_norm_eps: epsilon of a Mask R-CNN file's frozen batch norms; 1e-5 where training began from
+            ImageNet.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        calibration: fp16 and int8: folder of pictures like yours, or the pictures, uint8 BGR [h, w, 3] each.
+        target: ``cpu`` or ``tensorrt``: what the graph is made fast for; it runs on both.
+        output: the ``.onnx`` file; None is ``engines/MODE-NETWORKS-PRECISION.onnx`` in the current folder.
+
+    Returns:
+        The file's path, its card, the figures of the comparison with PyTorch, and notes on the choices made.
+
+    Raises:
+        UsageError: options that are unknown, or do not go together.
+        ExportError: the network cannot be exported: unknown name, weights that do not fit, bad size, failed check.
+        SourceError: no picture for the calibration can be read.
+        SinkError: the file cannot be written.
+    """
+    request = request_of(
+        mode,
+        network=network,
+        module=module,
+        weights=weights,
+        classes=classes,
+        settings=settings,
+        semantic=semantic,
+        semantic_module=semantic_module,
+        semantic_weights=semantic_weights,
+        semantic_classes=semantic_classes,
+        semantic_settings=semantic_settings,
+        instance=instance,
+        instance_module=instance_module,
+        instance_weights=instance_weights,
+        instance_classes=instance_classes,
+        instance_settings=instance_settings,
+        size=size,
+        batch=batch,
+        max_detections=max_detections,
+        candidates=candidates,
+        suppression_steps=suppression_steps,
+        frozen_norm_eps=frozen_norm_eps,
+        precision=precision,
+        calibration=calibration,
+        target=target,
+        output=output,
+    )
+    return exporter.export(request)
+
+
+def request_of(
+    mode: str,
+    *,
+    network: str | None = None,
+    module: nn.Module | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    classes: str | os.PathLike[str] | None = None,
+    settings: SettingsGiven = None,
+    semantic: str | None = None,
+    semantic_module: nn.Module | None = None,
+    semantic_weights: str | os.PathLike[str] | None = None,
+    semantic_classes: str | os.PathLike[str] | None = None,
+    semantic_settings: SettingsGiven = None,
+    instance: str | None = None,
+    instance_module: nn.Module | None = None,
+    instance_weights: str | os.PathLike[str] | None = None,
+    instance_classes: str | os.PathLike[str] | None = None,
+    instance_settings: SettingsGiven = None,
+    size: tuple[int, int] | str | None = None,
+    batch: int = 1,
+    max_detections: int | None = None,
+    candidates: int = 2000,
+    suppression_steps: int = 20,
+    frozen_norm_eps: float | None = None,
+    precision: str = "fp32",
+    calibration: str | os.PathLike[str] | Sequence[Frame] | None = None,
+    target: str = "cpu",
+    output: str | os.PathLike[str] | None = None,
+) -> ExportRequest:
+    """Options of :func:`export` as a request.
+
+    Raises:
+        UsageError: options that are unknown, or do not go together.
+    """
+    checked_mode = cast("Mode", _one_of("mode", mode, MODES))
+    checked_precision = cast("Precision", _one_of("precision", precision, get_args(Precision)))
+    if calibration is not None and checked_precision == "fp32":
+        raise UsageError("--calibration is for --precision fp16 and int8; fp32 needs no pictures")
+    options = _by_branch(
+        checked_mode,
+        shared=_Given(network, module, _text(weights), _text(classes), settings),
+        semantic=_Given(
+            semantic, semantic_module, _text(semantic_weights), _text(semantic_classes), semantic_settings
+        ),
+        instance=_Given(
+            instance, instance_module, _text(instance_weights), _text(instance_classes), instance_settings
+        ),
+    )
+    return ExportRequest(
+        mode=checked_mode,
+        networks={branch: given.network for branch, given in options.items() if given.network},
+        modules={branch: given.module for branch, given in options.items() if given.module is not None},
+        settings={
+            branch: given.settings if isinstance(given.settings, Mapping) else Path(given.settings)
+            for branch, given in options.items()
+            if given.settings is not None
+        },
+        weights={
+            branch: WeightsRequest(
+                given.weights or "default", Path(given.classes) if given.classes else None, frozen_norm_eps
+            )
+            for branch, given in options.items()
+        },
+        canvas=_canvas(size),
+        batch=batch,
+        limits=DetectionLimits(max_detections, candidates, suppression_steps),
+        target=cast("Target", _one_of("target", target, get_args(Target))),
+        precision=checked_precision,
+        calibration=os.fspath(calibration) if isinstance(calibration, (str, os.PathLike)) else calibration,
+        output=None if output is None else Path(output),
+    )
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What was given for one network; None where nothing was."""
+
+    network: str | None = None
+    module: nn.Module | None = None
+    weights: str | None = None
+    classes: str | None = None
+    settings: SettingsGiven = None
+
+    def refuse(self, branch: str, reason: str) -> None:
+        """Raise a UsageError, with this reason, that names the first of a branch's options that was given."""
+        for name, value in vars(self).items():
+            if value is not None:
+                option = name.replace("_", "-")
+                raise UsageError(
+                    f"--{branch if name == 'network' else f'{branch}-{option}'} {reason.format(option)}"
+                )
+
+
+def _by_branch(mode: Mode, *, shared: _Given, semantic: _Given, instance: _Given) -> dict[Branch, _Given]:
+    """Options of each branch; what names no branch belongs to the only one there is, or to both (weights)."""
+    own: dict[Branch, _Given] = {"semantic": semantic, "instance": instance}
+    of_two = any(given != _Given() for given in own.values())
+    of_one = shared.network is not None or shared.module is not None
+    if mode == "panoptic" and (of_one or (shared.weights == "demo" and not of_two)):
+        _check_one_for_both(shared, own)
+        return {"panoptic": shared}
+    if mode == "panoptic":
+        for name in ("classes", "settings"):
+            if getattr(shared, name) is not None:
+                raise UsageError(
+                    f"--{name} does not say which network of a panoptic export it is for; give --semantic-{name} "
+                    f"or --instance-{name}"
+                )
+        if shared.weights not in (None, "default", "demo", "random"):
+            raise UsageError(
+                f"--weights {shared.weights} is one file for two networks; "
+                "give --semantic-weights and --instance-weights, or --network with one network that answers both"
+            )
+        return {branch: replace(given, weights=given.weights or shared.weights) for branch, given in own.items()}
+    for branch, given in own.items():
+        given.refuse(branch, f"is for panoptic exports; a {mode} export takes --{{}}")
+    return {mode: shared}
+
+
+def _check_one_for_both(shared: _Given, own: Mapping[Branch, _Given]) -> None:
+    """See that a panoptic export of one network is asked for as one."""
+    known = NETWORKS.get(shared.network or "")
+    if known is not None and known.branch != "panoptic":
+        takers = ", ".join(network.name for network in NETWORKS.values() if network.branch == "panoptic")
+        raise UsageError(
+            f"--network {known.name} answers one half of a panoptic export; give --semantic and --instance, "
+            f"or one network for both: {takers}"
+        )
+    for branch, given in own.items():
+        given.refuse(branch, "is for a panoptic export of two networks; --network names one for both")
+
+
+def _text(file: str | os.PathLike[str] | None) -> str | None:
+    return None if file is None else os.fspath(file)
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise UsageError(f"--{option} {value} is unknown; give one of {', '.join(allowed)}")
+    return value
+
+
+def _canvas(size: tuple[int, int] | str | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    if isinstance(size, str):
+        found = re.fullmatch(r"(\d{1,6})[xX](\d{1,6})", size.strip())
+        sides: Sequence[Any] = found.groups() if found else ()
+        form = "HEIGHTxWIDTH in pixels, such as 800x1344"
+    else:
+        sides = list(size) if isinstance(size, Iterable) else ()
+        form = "(height, width) in pixels, such as (800, 1344)"
+    try:
+        height, width = (int(side) if isinstance(side, str) else operator.index(side) for side in sides)
+    except (TypeError, ValueError):
+        raise UsageError(f"--size {size} is no size; give {form}") from None
+    return height, width

@@ -1,0 +1,86 @@
+"""What the pages name exists: files, headings, modules and their attributes, rooms."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from segopt.model.card import METADATA_KEY
+from test_floors import FLOORS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "engines" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+DOTTED = re.compile(r"`(segopt(?:_export|_bench)?(?:\.\w+)+)(?:\(.*?\))?`")
+RUN = re.compile(r"python -m (segopt[\w.]*)")
+PYTHON_FILE = re.compile(r"`([\w/.]+\.py)`|python ([\w/.]+\.py)")
+
+
+def exists(dotted):
+    """Whether a name like ``package.module.Class.attribute`` is one."""
+    parts = dotted.split(".")
+    for count in range(len(parts), 0, -1):
+        name = ".".join(parts[:count])
+        try:
+            found = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise
+            continue
+        for attribute in parts[count:]:
+            # A field of a dataclass without a default is no attribute of its class.
+            if attribute not in getattr(found, "__dataclass_fields__", ()) and not hasattr(found, attribute):
+                return False
+            found = getattr(found, attribute, None)
+        return True
+    return False
+
+
+def anchors(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)", BLOCK.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+class TestPage:
+    def test_links_lead_to_files_and_headings(self, page):
+        broken = []
+        for link in LINK.findall(BLOCK.sub("", page.read_text(encoding="utf-8"))):
+            if "://" in link:
+                continue
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            if not target.exists() or (anchor and anchor not in anchors(target)):
+                broken.append(link)
+        assert broken == []
+
+    def test_names_of_modules_and_their_attributes_are_real(self, page):
+        text = page.read_text(encoding="utf-8")
+        names = {*DOTTED.findall(text), *RUN.findall(text)} - {METADATA_KEY}
+        assert sorted(name for name in names if not exists(name)) == []
+
+    def test_python_files_are_there(self, page):
+        text = page.read_text(encoding="utf-8")
+        names = {path or script for path, script in PYTHON_FILE.findall(text)}
+        folders = [ROOT / name for name in ("bench", "docs", "export", "runtime", "tests")]
+        lost = [
+            name
+            for name in names
+            if not (ROOT / name).exists() and not any(any(folder.rglob(f"**/{name}")) for folder in folders)
+        ]
+        assert lost == []
+
+
+@pytest.mark.parametrize("name", ["segopt.nothing", "segopt.masks.paste.paste_musk", "segopt.nothing.at.all"])
+def test_a_name_that_is_nowhere_is_found_out(name):
+    assert not exists(name)
+
+
+def test_every_room_has_a_line_in_the_architecture():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = " ".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))
+    rooms = {room for house in FLOORS if house for floor in FLOORS[house] for room in floor} - {"__main__"}
+    assert sorted(room for room in rooms if f"`{room}`" not in rows) == []
