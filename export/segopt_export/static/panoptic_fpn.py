@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from segopt_export.networks.panoptic_fpn import PanopticFPN
 from segopt_export.networks.semantic_head import upsample_logits
-from segopt_export.static.graph import GraphBranch
+from segopt_export.static.graph import GraphBranch, LabelMap
 from segopt_export.static.limits import DetectionLimits, Target
 from segopt_export.static.maskrcnn import StaticMaskRCNN
 from segopt_export.static.roi_align import Size
@@ -40,9 +39,10 @@ class StaticPanopticFPN(GraphBranch):
         super().__init__()
         self.detector = StaticMaskRCNN(model, canvas, limits=limits, target=target, label_ids=label_ids)
         self.semantic_head = model.semantic_head
+        self.label_map = LabelMap()
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """float32 [B, 3, H, W], RGB, normalized -> ``semantic`` uint8 [B, H, W], and the detector's outputs."""
         features = self.detector.backbone(image)
-        semantic = upsample_logits(self.semantic_head(features)).argmax(dim=1).to(torch.uint8)
+        semantic = self.label_map(upsample_logits(self.semantic_head(features)))
         return semantic, *self.detector.detect(features)

@@ -1,12 +1,10 @@
-"""Reads weights files: state dicts of PyTorch and safetensors, without ever running code from them."""
+"""Reads weights files of any kind, without ever running code from them."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import pickle
-import warnings
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +13,37 @@ import torch
 from torch import Tensor
 
 from segopt.errors import ExportError
-from segopt_export.weights.array_pickle import read_array_pickle
+from segopt_export.weights.array_pickle import PickledArray, read_array_pickle
+from segopt_export.weights.file_kinds import Kind, kind_of
+from segopt_export.weights.torch_file import read_torch_archive, read_torch_legacy
 
-_NESTS = ("model", "state_dict", "model_state_dict", "model_ema")
-_PREFIXES = ("module.", "_orig_mod.", "model.")
+MAX_LEVELS = 8
+"""Mappings in mappings, in a checkpoint."""
+
+Groups = dict[str, dict[str, Tensor]]
+"""The tensors of a file, by the key of the mapping that they are in: ``""`` at the top, ``model`` or
+``state_dict.net`` below. Names within a group are as the mapping has them."""
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The state dict in a ``.pth``, ``.pt`` or ``.safetensors`` file, or in Detectron2's ``.pkl``.
+def read_groups(path: Path) -> Groups:
+    """The tensors in a ``.pth``, ``.pt`` or ``.safetensors`` file, or in Detectron2's ``.pkl``.
 
-    Checkpoints of torchvision's reference scripts, which hold it under ``model``, and the prefixes that
-    DataParallel, ``torch.compile`` and Lightning put before the names are understood.
+    What a file is goes by its content: a name that says otherwise does no harm.
 
     Raises:
-        ExportError: the file is missing, empty, damaged, holds code, or holds no state dict.
+        ExportError: the file is missing, empty, damaged, holds code, or holds no tensors; the message says what it
+            is.
     """
-    _check_readable(path)
-    content = _READERS.get(path.suffix.lower(), _read_pickle)(path)
-    state = _unwrap(content)
-    if not state:
-        raise ExportError(
-            f"{path}: holds no state dict; save the weights with torch.save(model.state_dict(), FILE)"
-        )
-    return _without_prefix(state)
+    content = _READERS[kind_of(path)](path)
+    if isinstance(content, Tensor):
+        raise ExportError(f"{path}: holds one tensor and no names; save the weights: {_SAVE}")
+    groups = dict(_groups_in(content))
+    if not groups:
+        raise ExportError(f"{path}: holds no weights{_found(content)}; save them: {_SAVE}")
+    return groups
+
+
+_SAVE = "torch.save(model.state_dict(), FILE)"
 
 
 def sha256_of(path: Path) -> str:
@@ -55,53 +61,15 @@ def _sha256(file: Any) -> str:
     return digest.hexdigest()
 
 
-def _check_readable(path: Path) -> None:
-    try:
-        if path.is_dir():
-            raise ExportError(f"{path}: is a folder; name the weights file in it")
-        with path.open("rb") as file:
-            if not file.read(1):
-                raise ExportError(f"{path}: is empty; save or copy it again")
-    except FileNotFoundError:
-        raise ExportError(f"{path}: no such weights file; give a file, `default` or `random`") from None
-    except OSError as error:
-        raise ExportError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-
-
 def _read_safetensors(path: Path) -> object:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         return load_file(path)
-    except SafetensorError as error:
-        raise ExportError(f"{path}: is no safetensors file or is damaged ({error}); save it again") from None
-
-
-def _read_pickle(path: Path) -> object:
-    try:
-        # torchvision's reference scripts save their command line's argparse.Namespace beside the weights; it is
-        # a plain holder of values.
-        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "weights_only" in str(error):
-            raise ExportError(
-                f"{path}: is a pickle that holds more than tensors ({_refused(error)}) and was not opened, since "
-                "that would run its code; save the weights alone: torch.save(model.state_dict(), FILE)"
-            ) from None
-        raise ExportError(
-            f"{path}: is no weights file of PyTorch; give a .pth, .pt or .safetensors file"
-        ) from None
-    except RuntimeError as error:
-        if "TorchScript" in str(error):
-            raise ExportError(
-                f"{path}: is a TorchScript archive; save the weights: torch.save(model.state_dict(), FILE)"
-            ) from None
-        raise ExportError(f"{path}: is damaged or no weights file of PyTorch; save or copy it again") from None
-    except (EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError, AssertionError):
-        raise ExportError(f"{path}: is damaged or no weights file of PyTorch; save or copy it again") from None
+    except (SafetensorError, KeyError, ValueError, OSError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise ExportError(f"{path}: is no safetensors file or is damaged ({reason}); save it again") from None
 
 
 def _read_arrays(path: Path) -> object:
@@ -109,40 +77,58 @@ def _read_arrays(path: Path) -> object:
     content = read_array_pickle(path)
     if isinstance(content, Mapping) and "blobs" in content:
         raise ExportError(f"{path}: is a file of Detectron or Caffe2, not of Detectron2; its names are others")
-    arrays = content.get("model", content) if isinstance(content, Mapping) else {}
-    if not isinstance(arrays, Mapping):
-        return {}
-    return {
-        name: torch.from_numpy(array.copy())
-        for name, array in arrays.items()
-        if isinstance(array, np.ndarray) and array.dtype.kind in "fi"
-    }
+    return content
 
 
-_READERS: dict[str, Callable[[Path], object]] = {".safetensors": _read_safetensors, ".pkl": _read_arrays}
+_READERS: dict[Kind, Callable[[Path], object]] = {
+    "torch archive": read_torch_archive,
+    "torch legacy": read_torch_legacy,
+    "safetensors": _read_safetensors,
+    "pickle": _read_arrays,
+}
 
 
-def _refused(error: Exception) -> str:
-    """The name that weights_only loading stopped at."""
-    _, found, rest = str(error).partition("GLOBAL ")
-    return rest.split()[0] if found and rest else "code"
+def _groups_in(content: object) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Every mapping or list that has tensors in it, from the top down."""
+    waiting: deque[tuple[tuple[str, ...], object]] = deque([((), content)])
+    seen: set[int] = set()
+    while waiting:
+        keys, holder = waiting.popleft()
+        # A pickle may hold the same mapping in many places, or in itself.
+        if id(holder) in seen or len(keys) > MAX_LEVELS:
+            continue
+        seen.add(id(holder))
+        tensors = {}
+        for name, value in _entries(holder):
+            if (tensor := _tensor(value)) is not None:
+                tensors[str(name)] = tensor
+            elif isinstance(value, Mapping | list | tuple):
+                waiting.append(((*keys, str(name)), value))
+        if tensors:
+            yield ".".join(keys), tensors
 
 
-def _unwrap(content: object) -> dict[str, Tensor]:
-    """The first mapping of names to tensors, at the top or under one of the usual keys."""
-    if not isinstance(content, Mapping):
-        return {}
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    if tensors:
-        return tensors
-    for nest in _NESTS:
-        if nest in content and (tensors := _unwrap(content[nest])):
-            return tensors
-    return {}
+def _entries(holder: object) -> Iterator[tuple[object, object]]:
+    if isinstance(holder, Mapping):
+        yield from holder.items()
+    elif isinstance(holder, list | tuple):
+        yield from enumerate(holder)
 
 
-def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            return _without_prefix({name.removeprefix(prefix): tensor for name, tensor in state.items()})
-    return state
+def _tensor(value: object) -> Tensor | None:
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, PickledArray) and value.values is not None:
+        native = value.values.astype(value.values.dtype.newbyteorder("="))
+        if native.dtype.kind == "u" and native.dtype.itemsize > 1:
+            native = native.astype(np.int64)
+        return torch.from_numpy(native)
+    return None
+
+
+def _found(content: object) -> str:
+    """What a file without tensors has instead, for messages."""
+    if not isinstance(content, Mapping) or not content:
+        return ""
+    names = [str(name)[:40] for name in content]
+    return f" (only {', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -74,10 +75,32 @@ class ClassCounts:
     semantic: int | None
     """Of the semantic head, "things" included; None where there is no such head."""
 
+    @property
+    def built(self) -> tuple[int, ...]:
+        """As our network is built with them, background included."""
+        return (self.things + 1, *([self.semantic] if self.semantic is not None else []))
+
 
 def is_detectron2(state: Mapping[str, Tensor]) -> bool:
     """Whether the names of a state dict are Detectron2's."""
     return any(name.startswith(_MARKS) for name in state)
+
+
+def fits_detectron2(network: Network, state: Mapping[str, Tensor]) -> bool:
+    """Whether a Detectron2 checkpoint has the names of a network."""
+    classes = (2, 2) if network.branch == "panoptic" else (2,)
+    return {name for name in state if not _NOT_WEIGHTS.fullmatch(name)} == _names_in(network, classes)
+
+
+@cache
+def detectron2_names() -> frozenset[str]:
+    """The names of all networks that Detectron2's checkpoints are taken of."""
+    networks = [network for network in NETWORKS.values() if network.detectron2 is not None]
+    return frozenset(
+        name
+        for network in networks
+        for name in _names_in(network, (2, 2) if network.branch == "panoptic" else (2,))
+    )
 
 
 def detectron2_name(name: str) -> str:
@@ -104,7 +127,7 @@ def detectron2_model(
     if (counts.semantic is None) == (network.branch == "panoptic"):
         kind, mode = ("Mask R-CNN", "instance") if counts.semantic is None else ("Panoptic FPN", "panoptic")
         raise ExportError(f"{path}: is a Detectron2 checkpoint of {kind}; export it with --mode {mode}")
-    own = (counts.things + 1, *([counts.semantic] if counts.semantic is not None else []))
+    own = counts.built
     given = {name for name in state if not _NOT_WEIGHTS.fullmatch(name)}
     for other in NETWORKS.values():
         if other.name != network.name and other.branch == network.branch and given == _names_in(other, own):

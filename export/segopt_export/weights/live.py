@@ -12,9 +12,21 @@ from segopt_export.classes import numbered_classes, read_classes, read_panoptic_
 from segopt_export.networks.panoptic_fpn import PanopticFPN
 from segopt_export.networks.parts import check_detector, count_detector_classes, count_semantic_classes
 from segopt_export.networks.table import Network
-from segopt_export.weights.checkpoint import read_state, sha256_of
-from segopt_export.weights.loading import MAX_CLASSES, Trained, WeightsRequest, load_weights, sha256_of_state
+from segopt_export.weights.checkpoint import read_groups, sha256_of
+from segopt_export.weights.file_kinds import note_on_name
+from segopt_export.weights.loading import (
+    COUNTER,
+    MAX_CLASSES,
+    Trained,
+    WeightsRequest,
+    check_finite,
+    current_names,
+    differences,
+    load_weights,
+    sha256_of_state,
+)
 from segopt_export.weights.random import enliven
+from segopt_export.weights.selection import State, select
 
 
 def load_any(network: Network, request: WeightsRequest, canvas: tuple[int, int]) -> Trained:
@@ -37,14 +49,22 @@ def load_any(network: Network, request: WeightsRequest, canvas: tuple[int, int])
     for count in counts:
         if not 2 <= count <= MAX_CLASSES:
             raise ExportError(f"{name}: tells {count} classes apart, and segopt takes 2 to {MAX_CLASSES}")
-    origin = _give_weights(model, name, request)
+    origin, notes = _give_weights(model, name, request)
     lists = [numbered_classes(count) for count in counts]
     if request.class_file is not None and network.branch == "panoptic":
         lists = list(read_panoptic_classes(request.class_file, counts))
     elif request.class_file is not None:
         lists = [read_classes(request.class_file, counts[0], network.branch)]
     named = request.class_file is not None
-    return Trained(network, model, lists[0], named, origin, semantic_classes=lists[1] if len(lists) > 1 else [])
+    return Trained(
+        network,
+        model,
+        lists[0],
+        named,
+        origin,
+        semantic_classes=lists[1] if len(lists) > 1 else [],
+        notes=tuple(notes),
+    )
 
 
 def _class_counts(model: nn.Module, network: Network, canvas: tuple[int, int]) -> list[int]:
@@ -66,19 +86,37 @@ def _class_counts(model: nn.Module, network: Network, canvas: tuple[int, int]) -
     return counts
 
 
-def _give_weights(model: nn.Module, name: str, request: WeightsRequest) -> WeightsOrigin:
-    """Load what is asked for into the module, by the module's own loading."""
+def _give_weights(model: nn.Module, name: str, request: WeightsRequest) -> tuple[WeightsOrigin, list[str]]:
+    """Load what is asked for into the module; where it is from, and what a user should know of it."""
+    if request.key is not None and request.spec in ("default", "demo", "random"):
+        raise ExportError(f"weights key {request.key!r} is for a weights file, not for {request.spec} weights")
     if request.spec == "random":
         enliven(model, seed=request.seed)
-        return WeightsOrigin(f"random (seed {request.seed})", sha256_of_state(model.state_dict()))
+        return WeightsOrigin(f"random (seed {request.seed})", sha256_of_state(model.state_dict())), []
     if request.spec == "demo":
         raise ExportError(f"demo weights are of segopt's own networks, not of {name}; leave --weights out")
     if request.spec == "default":
-        return WeightsOrigin(f"as {name} came", sha256_of_state(model.state_dict()))
+        check_finite(model, Path(name))
+        return WeightsOrigin(f"as {name} came", sha256_of_state(model.state_dict())), []
     path = Path(request.spec)
-    try:
-        model.load_state_dict(read_state(path))
-    except RuntimeError as error:
-        told = [line.strip() for line in str(error).splitlines()[1:] if line.strip()]
-        raise ExportError(f"{path}: does not fit {name}: {' '.join(told)[:300]}") from None
-    return WeightsOrigin(path.name, sha256_of(path))
+    names = frozenset(name for name in model.state_dict() if not name.endswith(COUNTER))
+
+    def misfits(state: State) -> list[str]:
+        return differences(model, _without_auxiliary(model, state))
+
+    selected = select(read_groups(path), [names], path, key=request.key, fits=lambda state: not misfits(state))
+    if found := misfits(selected.state):
+        more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+        raise ExportError(f"{path}: these weights do not fit {name}: {'; '.join(found[:3])}{more}")
+    state = _without_auxiliary(model, selected.state)
+    model.load_state_dict(current_names(model, state), strict=False)
+    check_finite(model, path, selected.key)
+    notes = [note for note in (note_on_name(path), selected.note) if note]
+    return WeightsOrigin(path.name, sha256_of(path)), notes
+
+
+def _without_auxiliary(model: nn.Module, state: State) -> State:
+    """Without torchvision's head that is there for training alone, where the model has none."""
+    if getattr(model, "aux_classifier", model) is not None:
+        return state
+    return {name: tensor for name, tensor in state.items() if not name.startswith("aux_classifier.")}

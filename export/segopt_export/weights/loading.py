@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -26,10 +27,20 @@ from segopt_export.classes import (
     read_panoptic_classes,
 )
 from segopt_export.networks.table import DEMO_NETWORKS, NETWORKS, Network
-from segopt_export.weights.checkpoint import read_state, sha256_of
-from segopt_export.weights.detectron2 import detectron2_model, is_detectron2
+from segopt_export.weights.checkpoint import read_groups, sha256_of
+from segopt_export.weights.detectron2 import (
+    count_classes,
+    detectron2_model,
+    detectron2_name,
+    detectron2_names,
+    fits_detectron2,
+    is_detectron2,
+)
 from segopt_export.weights.download import default_url, download, mirrored
+from segopt_export.weights.file_kinds import note_on_name
+from segopt_export.weights.head_widths import adopt_head_widths
 from segopt_export.weights.random import enliven
+from segopt_export.weights.selection import select
 
 MAX_CLASSES = 256
 """A label map is one byte a pixel."""
@@ -48,6 +59,8 @@ class Trained:
     named: bool
     """Whether the classes' names are known."""
     origin: WeightsOrigin
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+    """What a user should know of the weights."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,8 @@ class WeightsRequest:
     """Epsilon of frozen batch norms; None takes what ``weights="DEFAULT"`` sets."""
     seed: int = 0
     """Of random weights."""
+    key: str | None = None
+    """Where a file holds several networks that fit: the key of the one to take."""
 
 
 def load_weights(network: Network, request: WeightsRequest) -> Trained:
@@ -69,6 +84,8 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
     Raises:
         ExportError: the weights cannot be had, or do not fit the network.
     """
+    if request.key is not None and request.spec in ("default", "demo", "random"):
+        raise ExportError(f"weights key {request.key!r} is for a weights file, not for {request.spec} weights")
     if request.spec == "random":
         return _random(network, request)
     weights, zoo_file = network.default_weights, network.zoo_file
@@ -83,25 +100,74 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
     else:
         path, classes = Path(request.spec), None
         name = path.name
-    state = read_state(path)
+    selected = select(
+        read_groups(path), _known_names(network), path, key=request.key, fits=lambda state: _fits(network, state)
+    )
+    state = selected.state
     if is_detectron2(state):
+        _check_counts(count_classes(state, path).built, path)
         model, counts = detectron2_model(network, state, path)
-        _check_counts(counts, path)
         classes = classes or _coco_classes(network, counts)
     else:
         model = _model_with(network, state, path, request.frozen_norm_eps)
         counts = network.class_counts(state) or ()
+    check_finite(model, path, selected.key, detectron2_name if is_detectron2(state) else str)
     if request.class_file:
         classes = _read_classes(request.class_file, counts, network)
     lists = classes or tuple(numbered_classes(count) for count in counts)
-    return _trained(network, model, lists, WeightsOrigin(name, sha256_of(path)), named=classes is not None)
+    origin = WeightsOrigin(name, sha256_of(path))
+    notes = [note for note in (note_on_name(path), selected.note) if note]
+    if default and zoo_file is not None and zoo_file.sha256 is None:
+        notes.append(_note_on_unchecked(zoo_file.url, origin))
+    return _trained(network, model, lists, origin, named=classes is not None, notes=notes)
+
+
+WARNING = "WARNING: "
+"""A note that begins with it is one that nobody should miss."""
+
+
+def _note_on_unchecked(url: str, origin: WeightsOrigin) -> str:
+    return (
+        f"{WARNING}{Path(url).name} could not be checked, since nobody published its SHA-256: what came has "
+        f"{origin.sha256}; compare it with that of a copy you trust, or give such a copy with --weights FILE"
+    )
 
 
 def _trained(
-    network: Network, model: nn.Module, lists: ClassLists, origin: WeightsOrigin, *, named: bool
+    network: Network,
+    model: nn.Module,
+    lists: ClassLists,
+    origin: WeightsOrigin,
+    *,
+    named: bool,
+    notes: Sequence[str] = (),
 ) -> Trained:
     classes, *semantic = lists
-    return Trained(network, model, classes, named, origin, semantic_classes=semantic[0] if semantic else [])
+    return Trained(
+        network,
+        model,
+        classes,
+        named,
+        origin,
+        semantic_classes=semantic[0] if semantic else [],
+        notes=tuple(notes),
+    )
+
+
+@cache
+def _own_names(name: str) -> frozenset[str]:
+    """The names of a network's tensors, whatever its classes."""
+    network = NETWORKS[name]
+    some = (2, 2) if network.branch == "panoptic" else (2,)
+    return frozenset(
+        key for key in _on_meta(lambda: network.build(*some)).state_dict() if not key.endswith(COUNTER)
+    )
+
+
+def _known_names(network: Network) -> Iterator[frozenset[str]]:
+    """What to look for in a checkpoint: this network, Detectron2's form of any, then every other network."""
+    yield _own_names(network.name) | detectron2_names()
+    yield frozenset().union(*(_own_names(name) for name in NETWORKS))
 
 
 def _coco_classes(network: Network, counts: tuple[int, ...]) -> ClassLists | None:
@@ -148,26 +214,65 @@ def _check_counts(counts: Sequence[int], path: Path) -> None:
 
 
 def _model_with(network: Network, state: dict[str, Tensor], path: Path, frozen_eps: float | None) -> nn.Module:
+    state = _without_auxiliary(network, state)
     counts = network.class_counts(state)
     if counts is None:
         raise ExportError(f"{path}: {_misfit(network, state)}")
     _check_counts(counts, path)
-    auxiliary = network.auxiliary is not None and any(name.startswith(network.auxiliary) for name in state)
-    model = network.build(*counts, auxiliary=auxiliary)
-    if _differences(model, state):
+    # Shapes first: a file can claim any, and a network of them would take the memory.
+    if differences(_on_meta(lambda: _shaped(network, counts, state)), state):
         raise ExportError(f"{path}: {_misfit(network, state)}")
+    model = _shaped(network, counts, state)
     model.load_state_dict(current_names(model, state), strict=False)
-    if auxiliary:
-        # It is there for training alone.
-        model.register_module("aux_classifier", None)
-    if network.frozen_norm_eps is not None and not any(name.endswith(_COUNTER) for name in state):
+    if network.frozen_norm_eps is not None and not any(name.endswith(COUNTER) for name in state):
         _set_norm_eps(model, network.frozen_norm_eps if frozen_eps is None else frozen_eps)
     return model.eval()
 
 
+def _shaped(network: Network, counts: Sequence[int], state: Mapping[str, Tensor]) -> nn.Module:
+    """The untrained network with a checkpoint's classes and head widths."""
+    model = network.build(*counts)
+    adopt_head_widths(model, current_names(model, state))
+    return model.eval()
+
+
+def _without_auxiliary(network: Network, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the head that is there for training alone, whatever its classes."""
+    if network.auxiliary is None:
+        return state
+    return {name: tensor for name, tensor in state.items() if not name.startswith(network.auxiliary)}
+
+
+def check_finite(model: nn.Module, path: Path, key: str = "", name_in_file: Callable[[str], str] = str) -> None:
+    """Refuse weights that are no numbers.
+
+    Args:
+        model: the network, with the weights.
+        path: of their file, for the message.
+        key: what stands before the names there.
+        name_in_file: from the network's name of a tensor to the file's.
+
+    Raises:
+        ExportError: a tensor holds NaN or infinity; the message names it.
+    """
+    sick = [name for name, tensor in model.state_dict().items() if not bool(torch.isfinite(tensor).all())]
+    if not sick:
+        return
+    tensor = model.state_dict()[sick[0]]
+    what = "NaN" if bool(tensor.isnan().any()) else "infinity"
+    count = int((~torch.isfinite(tensor)).sum())
+    name = f"{key}.{name_in_file(sick[0])}" if key else name_in_file(sick[0])
+    more = f", and {len(sick) - 1} more tensors" if len(sick) > 1 else ""
+    raise ExportError(
+        f"{path}: holds {what} in {name} ({count} of {tensor.numel()} values){more}: the training diverged or the "
+        "file is damaged; take an earlier checkpoint"
+    )
+
+
 # Batch norms that were frozen in training have no counter of batches; the network is built with ordinary ones,
 # which compute the same in eval mode.
-_COUNTER = "num_batches_tracked"
+COUNTER = "num_batches_tracked"
+"""Ending of the names of tensors that a checkpoint may do without."""
 
 
 def _set_norm_eps(model: nn.Module, eps: float) -> None:
@@ -194,10 +299,10 @@ def current_names(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Te
     return dict(renamed)
 
 
-def _differences(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
+def differences(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
     """One phrase for each tensor that is missing, left over or of another shape."""
-    wanted = {name: t for name, t in model.state_dict().items() if not name.endswith(_COUNTER)}
-    given = {name: t for name, t in current_names(model, state).items() if not name.endswith(_COUNTER)}
+    wanted = {name: t for name, t in model.state_dict().items() if not name.endswith(COUNTER)}
+    given = {name: t for name, t in current_names(model, state).items() if not name.endswith(COUNTER)}
     return [
         *(f"{name} is missing" for name in wanted if name not in given),
         *(f"{name} is not of this network" for name in given if name not in wanted),
@@ -214,18 +319,23 @@ def _misfit(network: Network, state: dict[str, Tensor]) -> str:
         if other.name != network.name and _fits(other, state):
             return f"these are weights of {other.name}, not of {network.name}"
     some = (2, 2) if network.branch == "panoptic" else (2,)
-    differences = _differences(_on_meta(lambda: network.build(*(network.class_counts(state) or some))), state)
-    shown = "; ".join(differences[:3])
-    more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
+    state = _without_auxiliary(network, state)
+    given = network.class_counts(state)
+    counts = given if given and all(2 <= count <= MAX_CLASSES for count in given) else some
+    found = differences(_on_meta(lambda: _shaped(network, counts, state)), state)
+    shown = "; ".join(found[:3])
+    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
     return f"these weights do not fit {network.name}: {shown}{more}"
 
 
 def _fits(network: Network, state: dict[str, Tensor]) -> bool:
+    if is_detectron2(state):
+        return fits_detectron2(network, state)
+    state = _without_auxiliary(network, state)
     counts = network.class_counts(state)
-    if not counts or not all(counts):
+    if not counts or not all(2 <= count <= MAX_CLASSES for count in counts):
         return False
-    auxiliary = network.auxiliary is not None and any(name.startswith(network.auxiliary) for name in state)
-    return not _differences(_on_meta(lambda: network.build(*counts, auxiliary=auxiliary)), state)
+    return not differences(_on_meta(lambda: _shaped(network, counts, state)), state)
 
 
 def _on_meta(build: Callable[[], nn.Module]) -> nn.Module:

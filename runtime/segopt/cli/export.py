@@ -42,6 +42,16 @@ def export(
     instance_weights: Annotated[
         str | None, typer.Option(help="Panoptic: weights of the instance network.")
     ] = None,
+    weights_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Which of a file's networks: the key of its weights, such as model_ema."),
+    ] = None,
+    semantic_weights_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Panoptic: key of the semantic network's weights.")
+    ] = None,
+    instance_weights_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Panoptic: key of the instance network's weights.")
+    ] = None,
     classes: Annotated[
         Path | None, typer.Option(help="JSON file: names, or COCO categories, of a weights file's classes.")
     ] = None,
@@ -129,14 +139,17 @@ def export(
         mode,
         network=network,
         weights=weights,
+        weights_key=weights_key,
         classes=classes,
         settings=settings,
         semantic=semantic,
         semantic_weights=semantic_weights,
+        semantic_weights_key=semantic_weights_key,
         semantic_classes=semantic_classes,
         semantic_settings=semantic_settings,
         instance=instance,
         instance_weights=instance_weights,
+        instance_weights_key=instance_weights_key,
         instance_classes=instance_classes,
         instance_settings=instance_settings,
         size=size,
@@ -188,6 +201,7 @@ def _report(made: Exported, seconds: float) -> None:
     from rich.text import Text
 
     from segopt.model.tensors import input_specs, output_specs
+    from segopt_export.weights.loading import WARNING
 
     console = Console(highlight=False, soft_wrap=True)
     size = made.path.stat().st_size / 1e6
@@ -198,4 +212,7 @@ def _report(made: Exported, seconds: float) -> None:
     for figure in made.figures:
         console.print(f"  parity  {figure.name}: {figure.text}")
     for note in made.notes:
-        console.print(Text.assemble("  ", ("note", "yellow"), f"    {note}"))
+        if note.startswith(WARNING):
+            typer.secho(f"segopt: {note}", fg="red", bold=True, err=True)
+        else:
+            console.print(Text.assemble("  ", ("note", "yellow"), f"    {note}"))

@@ -117,3 +117,36 @@ def test_a_label_map_may_differ_in_a_few_pixels():
 def test_a_figure_says_which_detections_it_counts():
     (figure, *_) = compare(answer(), answer(), dataclasses.replace(HALF, lowest_score=0.8))
     assert figure.text == "20 of 20 above 0.8 the same"
+
+
+def logits(seed=0):
+    return {"logits": np.random.default_rng(seed).normal(size=(1, 3, 20, 30)).astype(np.float32)}
+
+
+def test_logits_may_differ_by_rounding_alone():
+    for error, single, half in ((1e-5, True, True), (0.01, False, True), (0.2, False, False)):
+        found = {"logits": logits()["logits"] + error * logits(1)["logits"]}
+        assert is_good(logits(), found, SINGLE) is single
+        assert is_good(logits(), found, HALF) is half
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_logits_that_are_no_numbers_are_found_out_on_either_side(number):
+    sick = changed(logits(), "logits", (0, 1, 2, 3), number)
+    for sides in ((logits(), sick), (sick, logits()), (sick, sick)):
+        assert not is_good(*sides, HALF)
+
+
+@pytest.mark.parametrize("name", ["boxes", "scores", "masks"])
+def test_numbers_that_are_none_on_both_sides_are_found_out(name):
+    sick = changed(answer(), name, (0, 0), np.nan)
+    assert not is_good(sick, sick, HALF)
+
+
+def test_an_empty_or_constant_answer_is_said_to_prove_nothing():
+    (figure, *_) = compare(answer(score=0.2), answer(score=0.2), HALF)
+    assert figure.text == "none above 0.3 on either side (the highest score is 0.2), which proves nothing"
+    constant = {"semantic": np.full((1, 8, 8), 3, dtype=np.uint8), "logits": np.ones((1, 2, 8, 8), np.float32)}
+    label_map, numbers = compare(constant, constant, SINGLE)
+    assert "all of them class 3, which proves nothing" in label_map.text
+    assert "which proves nothing" in numbers.text

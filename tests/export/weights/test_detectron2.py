@@ -208,14 +208,14 @@ def test_a_checkpoint_of_its_trainer_is_known_by_its_names(tmp_path):
 def test_arrays_come_back_as_they_were(tmp_path, protocol):
     content = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.float64(2.5), "c": [1, "two", None]}
     found = read_array_pickle(write(tmp_path / "a.pkl", content, protocol))
-    np.testing.assert_array_equal(found["a"], content["a"])
+    np.testing.assert_array_equal(found["a"].values, content["a"])
     assert (found["b"], found["c"]) == (content["b"], content["c"])
 
 
 def test_names_of_older_numpy_are_known(tmp_path):
     data = pickle.dumps({"a": np.zeros(3)}, protocol=2).replace(b"numpy._core", b"numpy.core")
     (tmp_path / "old.pkl").write_bytes(data)
-    assert read_array_pickle(tmp_path / "old.pkl")["a"].tolist() == [0, 0, 0]
+    assert read_array_pickle(tmp_path / "old.pkl")["a"].values.tolist() == [0, 0, 0]
 
 
 class Hostile:

@@ -19,7 +19,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from segopt.errors import ExportError
 from segopt_export.classes import ClassEntry, categories_of, panoptic_categories, read_classes
 from segopt_export.networks.table import NETWORKS, find_network
-from segopt_export.weights.checkpoint import read_state
+from segopt_export.weights.checkpoint import read_groups
 from segopt_export.weights.download import MIRROR_VARIABLE, default_url, download
 from segopt_export.weights.loading import WeightsRequest, load_weights
 
@@ -168,7 +168,7 @@ def test_a_malicious_pickle_is_refused_and_not_run(state, tmp_path, save):
     marker = tmp_path / "ran"
     save({"model": state if save is torch.save else {}, "x": Evil(marker)}, tmp_path / "evil.pth")
     with pytest.raises(ExportError) as error:
-        read_state(tmp_path / "evil.pth")
+        read_groups(tmp_path / "evil.pth")
     assert_one_line(error, "evil.pth", "torch.save(model.state_dict()")
     assert not marker.exists()
 
@@ -176,14 +176,14 @@ def test_a_malicious_pickle_is_refused_and_not_run(state, tmp_path, save):
 def test_a_pickled_module_is_refused(tmp_path):
     torch.save(LRASPP.build(3), tmp_path / "module.pth")
     with pytest.raises(ExportError) as error:
-        read_state(tmp_path / "module.pth")
+        read_groups(tmp_path / "module.pth")
     assert_one_line(error, "module.pth", "state_dict()")
 
 
 def test_a_torchscript_archive_is_refused(tmp_path):
     torch.jit.save(torch.jit.script(nn.Linear(1, 1)), tmp_path / "script.pt")
     with pytest.raises(ExportError) as error:
-        read_state(tmp_path / "script.pt")
+        read_groups(tmp_path / "script.pt")
     assert_one_line(error, "script.pt", "state_dict()")
 
 
@@ -198,7 +198,7 @@ def test_damaged_files_are_refused(state, tmp_path, suffix):
     for content in contents:
         path.write_bytes(content)
         with pytest.raises(ExportError) as error:
-            read_state(path)
+            read_groups(path)
         assert_one_line(error, path.name)
 
 
@@ -206,7 +206,7 @@ def test_files_that_are_not_there_or_hold_nothing_are_refused(tmp_path):
     torch.save({"epoch": 3, "loss": [1.0]}, tmp_path / "no_weights.pth")
     for path in (tmp_path / "missing.pth", tmp_path, tmp_path / "no_weights.pth"):
         with pytest.raises(ExportError) as error:
-            read_state(path)
+            read_groups(path)
         assert_one_line(error, path.name)
 
 
@@ -241,7 +241,7 @@ def test_a_download_is_checked_and_kept(state, weights_server):
     digits = hashlib.sha256((folder / "w.pth").read_bytes()).hexdigest()[:8]
     (folder / "w.pth").rename(folder / f"lraspp-{digits}.pth")
     path = download(f"{url}/lraspp-{digits}.pth")
-    assert read_state(path).keys() == state.keys()
+    assert read_groups(path)[""].keys() == state.keys()
     # The second time nothing is fetched.
     (folder / f"lraspp-{digits}.pth").unlink()
     assert download(f"{url}/lraspp-{digits}.pth") == path
@@ -352,3 +352,42 @@ def test_torchvisions_own_semantic_weights_have_no_stuff():
     _, stuff = panoptic_categories(default_classes(LRASPP), things, "default")
     assert stuff == {}
     assert len(things) == 80
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        ({"name": "a", "color": [1, 2, 300]}, ["color of 'a'", "0 to 255"]),
+        ({"name": "a", "color": [1.5, 2, 3]}, ["color of 'a'"]),
+        ({"name": "a", "color": ["x", 2, 3]}, ["color of 'a'"]),
+        ({"name": "a", "color": [True, 2, 3]}, ["color of 'a'"]),
+        ({"name": "a", "id": -1}, ["id of 'a' is -1"]),
+        ({"name": "a", "id": 2**31}, ["id of 'a'", "whole number"]),
+        ({"name": "a", "id": "7"}, ["id of 'a'"]),
+        ({"name": "a", "id": float("nan")}, ["id of 'a'"]),
+        ({"name": "a", "isthing": "no"}, ["isthing of 'a'", "0 or 1"]),
+        ({"name": "\ud800"}, ["class name", "can be written"]),
+        ("\ud800", ["class name"]),
+    ],
+)
+def test_classes_that_no_card_can_hold_are_refused(tmp_path, item, words):
+    path = write(tmp_path / "a.json", [item, "b", "c"])
+    with pytest.raises(ExportError) as error:
+        read_classes(path, 3, "semantic")
+    assert_one_line(error, "a.json", *words)
+
+
+def test_class_files_of_windows_are_read_and_other_texts_named(tmp_path):
+    (tmp_path / "bom.json").write_text('["a", "b"]', encoding="utf-8-sig")
+    assert [entry.name for entry in read_classes(tmp_path / "bom.json", 2, "semantic")] == ["a", "b"]
+    for name, data in (("utf16.json", '["a"]'.encode("utf-16")), ("deep.json", b"[" * 100_000)):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ExportError) as error:
+            read_classes(tmp_path / name, 2, "semantic")
+        assert_one_line(error, name, "json")
+
+
+def test_a_key_is_for_files_alone():
+    for spec in ("default", "demo", "random"):
+        with pytest.raises(ExportError, match=f"'ema' is for a weights file, not for {spec}"):
+            load_weights(LRASPP, WeightsRequest(spec, key="ema"))

@@ -119,4 +119,17 @@ def test_the_default_weights_of_detectron2_are_fetched_and_loaded(name, weights_
     trained = load_weights(network, WeightsRequest())
     assert trained.origin.name == ZOO[name].name
     assert trained.named
+    assert trained.notes == ()
     assert (trained.model.state_dict()["rpn.head.cls_logits.bias"] == 0.5).all()
+
+
+def test_a_zoo_file_that_nobody_published_a_hash_of_is_warned_of(weights_server):
+    folder, _ = weights_server
+    network = NETWORKS["maskrcnn_resnet101_fpn"]
+    zoo_file = ZOO[network.name]
+    assert zoo_file.sha256 is None
+    arrays = {key: np.full(shape, 0.5, np.float32) for key, shape in shapes_in_detectron2(network).items()}
+    file = write_zoo_file(folder / Path(zoo_file.url).name, arrays)
+    (note,) = load_weights(network, WeightsRequest()).notes
+    assert note.startswith("WARNING: ")
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in note
