@@ -1,6 +1,7 @@
 """Networks from the user's own code: exported, held against their own forward, and built."""
 
 import json
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from segopt_export.static.build import build_graph, shared_normalization
 from segopt_export.static.limits import DetectionLimits
 from segopt_export.weights.live import load_any
 from segopt_export.weights.loading import WeightsRequest
+from segopt_export.weights.random import enliven
 
 CANVAS = (128, 160)
 SMALL = "maskrcnn_mobilenet_v3_small_fpn"
@@ -67,7 +69,8 @@ BACKBONES = {
 
 
 def rcnn(backbone, classes=6, **options):
-    """A lively detector on a backbone, with anchors for small pictures."""
+    """A lively detector on a backbone, with anchors for small pictures, and few detections, so that it is quick."""
+    options = {"box_detections_per_img": 30, "rpn_post_nms_top_n_test": 300, **options}
     with torch.no_grad():
         features = backbone.eval()(torch.zeros(1, 3, 64, 64))
     levels = len(features) if isinstance(features, dict) else 1
@@ -75,7 +78,7 @@ def rcnn(backbone, classes=6, **options):
     model = MaskRCNN(
         backbone, classes, rpn_anchor_generator=AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * levels), **options
     )
-    lively.enliven(model, size=CANVAS)
+    enliven(model, size=CANVAS)
     return model
 
 
@@ -160,7 +163,7 @@ def test_anchors_poolers_and_heads_of_the_users_own():
         mask_predictor=OwnMasks(256, 6),
         bbox_reg_weights=(4.0, 4.0, 2.0, 2.0),
     )
-    lively.enliven(model, size=CANVAS)
+    enliven(model, size=CANVAS)
     trained = load(model)
     assert len(trained.classes) == 6
     image = lively.pictures(1, CANVAS)
@@ -182,7 +185,7 @@ class Predictor(nn.Module):
 @pytest.fixture(scope="module")
 def small():
     model = NETWORKS[SMALL].build(5)
-    lively.enliven(model, size=CANVAS)
+    enliven(model, size=CANVAS)
     return model
 
 
@@ -203,22 +206,47 @@ def test_a_part_that_lies_about_its_work_is_caught(small):
 def test_weights_from_a_file_are_loaded_by_the_module_itself(small, tmp_path):
     path = tmp_path / "mine.pth"
     other = NETWORKS[SMALL].build(5)
-    lively.enliven(other, seed=3, size=CANVAS)
+    enliven(other, seed=3, size=CANVAS)
     torch.save(other.state_dict(), path)
     trained = load(small, weights=path)
     assert trained.origin.name == "mine.pth"
     for name, tensor in trained.model.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name]), name
     torch.save(NETWORKS[SMALL].build(4).state_dict(), path)
-    with pytest.raises(ExportError, match=r"mine\.pth: does not fit mine: size mismatch for roi_heads") as error:
+    with pytest.raises(ExportError, match=r"mine\.pth: these weights do not fit mine: roi_heads") as error:
         load(small, weights=path)
+    assert "is [4, 256], not [5, 256]" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_weights_from_a_checkpoint_of_the_users_own_training(small, tmp_path):
+    """Behind a prefix, without the counters of frozen norms, among other things."""
+    path = tmp_path / "last.ckpt.pth"
+    other = NETWORKS[SMALL].build(5)
+    enliven(other, seed=3, size=CANVAS)
+    state = {f"net.{k}": v for k, v in other.state_dict().items() if not k.endswith("num_batches_tracked")}
+    torch.save({"epoch": 3, "state_dict": {**state, "criterion.weight": torch.ones(5)}}, path)
+    trained = load(small, weights=path)
+    for name, tensor in other.state_dict().items():
+        assert torch.equal(trained.model.state_dict()[name], tensor) or name.endswith("num_batches_tracked"), name
+    state["net.rpn.head.cls_logits.bias"][0] = torch.nan
+    torch.save(state, path)
+    with pytest.raises(ExportError, match=r"holds NaN in net\.rpn\.head\.cls_logits\.bias"):
+        load(small, weights=path)
+
+
+def test_a_live_network_with_nan_is_refused(small):
+    sick = deepcopy(small)
+    with torch.no_grad():
+        sick.rpn.head.cls_logits.bias[0] = torch.nan
+    with pytest.raises(ExportError, match=r"mine: holds NaN in rpn\.head\.cls_logits\.bias"):
+        load(sick)
 
 
 def test_a_semantic_network_of_the_users_own():
     backbone = IntermediateLayerGetter(resnet18(weights=None), {"layer4": "out"})
     model = DeepLabV3(backbone, DeepLabHead(512, 5))
-    lively.enliven(model, size=CANVAS)
+    enliven(model, size=CANVAS)
     image = lively.pictures(1, CANVAS)
     outputs = run({"semantic": load(model, "semantic")}, image)
     expected = lively.torchvision_label_map(model, image)

@@ -19,6 +19,7 @@ from segopt_export.static.build import build_graph
 from segopt_export.static.limits import DetectionLimits
 from segopt_export.weights.live import load_any
 from segopt_export.weights.loading import WeightsRequest
+from segopt_export.weights.random import enliven
 
 RCNN = "maskrcnn_resnet50_fpn"
 SMALL = "maskrcnn_mobilenet_v3_small_fpn"
@@ -58,7 +59,7 @@ def rcnn(**options):
 def trained(tmp_path_factory):
     """A lively network with the usual settings: its state dict, and a file of it."""
     model = rcnn()
-    lively.enliven(model, size=CANVAS)
+    enliven(model, size=CANVAS)
     path = tmp_path_factory.mktemp("weights") / "mine.pth"
     torch.save(model.state_dict(), path)
     return model.state_dict(), path
@@ -102,7 +103,7 @@ def test_the_same_tensors_with_other_settings(trained, what):
 
 def test_all_at_once_and_layers_of_other_shapes(tmp_path):
     model = rcnn(**ALL)
-    lively.enliven(model, size=CANVAS)
+    enliven(model, size=CANVAS)
     path = tmp_path / "mine.pth"
     torch.save(model.state_dict(), path)
     image = lively.pictures(1, CANVAS)
@@ -125,7 +126,7 @@ def small(tmp_path_factory):
     model.transform.min_size, model.transform.max_size = (100, 120), 150
     model.rpn.anchor_generator = AnchorGenerator(ANCHORS, ((0.25, 1.0, 4.0),) * 5)
     model.roi_heads.nms_thresh, model.roi_heads.detections_per_img = 0.3, 40
-    lively.enliven(model, size=CANVAS)
+    enliven(model, size=CANVAS)
     torch.save(model.state_dict(), folder / "mine.pth")
     with (folder / "model.json").open("w") as file:
         json.dump(settings_of(model), file)
