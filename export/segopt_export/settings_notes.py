@@ -7,11 +7,13 @@ from typing import Any
 
 from torch import nn
 
+from segopt_export.networks.families import TORCHVISION, rules_of
 from segopt_export.networks.setting_values import shown, to_json
 from segopt_export.networks.settings import is_detector, settings_of
 from segopt_export.networks.table import Branch
 from segopt_export.request import ExportRequest
 from segopt_export.static.build import normalization_of, shared_normalization
+from segopt_export.weights.fixed_settings import IN_DETECTRON2
 from segopt_export.weights.loading import Trained, WeightsRequest
 
 _OF_THE_CANVAS = ("min_size", "max_size")
@@ -56,7 +58,8 @@ def _note(request: ExportRequest, branch: Branch, network: Trained) -> str | Non
     wanted = request.weights.get(branch, WeightsRequest())
     if network.network.module is None and wanted.spec in ("default", "demo", "random"):
         return f"{option} changed {', '.join(given)}" if given else None
-    said = {*given, *_OF_THE_CANVAS}
+    of_detectron2 = is_detector(network.model) and rules_of(network.model) is not TORCHVISION
+    said = {*given, *_OF_THE_CANVAS, *(IN_DETECTRON2 if of_detectron2 else ())}
     untold = {name: value for name, value in values.items() if name not in said}
     if wanted.frozen_norm_eps is not None:
         untold.pop("frozen_norm_eps", None)

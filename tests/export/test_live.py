@@ -69,7 +69,7 @@ BACKBONES = {
 
 
 def rcnn(backbone, classes=6, **options):
-    """A lively detector on a backbone, with anchors for small pictures, and few detections, so that it is quick."""
+    """A lively detector on a backbone, with anchors for small pictures; few detections make it quick."""
     options = {"box_detections_per_img": 30, "rpn_post_nms_top_n_test": 300, **options}
     with torch.no_grad():
         features = backbone.eval()(torch.zeros(1, 3, 64, 64))

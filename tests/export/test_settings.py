@@ -36,7 +36,9 @@ CHANGED = {
     "proposals": {"rpn_pre_nms_top_n_test": 2000, "rpn_post_nms_top_n_test": 2000},
     "rpn_nms_thresh": {"rpn_nms_thresh": 0.5, "rpn_score_thresh": 0.3},
     "box_nms_thresh": {"box_nms_thresh": 0.3},
-    "box_score_thresh": {"box_score_thresh": 0.2, "bbox_reg_weights": (5.0, 5.0, 2.5, 2.5)},
+    "bbox_reg_weights": {"bbox_reg_weights": (5.0, 5.0, 2.5, 2.5)},
+    # Room for 150, of which a threshold between the hundredth score and the next leaves 100.
+    "box_score_thresh": {"box_detections_per_img": 150},
     "pools": {
         "box_roi_pool": MultiScaleRoIAlign(["0", "1", "2", "3"], 7, 3, canonical_scale=160),
         "mask_roi_pool": MultiScaleRoIAlign(["0", "1", "2"], 14, 1),
@@ -74,6 +76,15 @@ def answer(trained, image, **limits):
     return lively.detections_of(outputs, 0)
 
 
+def assert_all_found(expected, found):
+    """As many of torchvision's detections as there are, where another test lets one in a hundred go."""
+    assert_same_detections(expected, found)
+    near = torch.cdist(expected.boxes, found.boxes, p=torch.inf) <= 0.05
+    near &= (expected.scores[:, None] - found.scores).abs() <= 1e-4
+    near &= expected.labels[:, None] == found.labels
+    assert int(near.any(dim=1).sum()) == len(expected)
+
+
 def through_settings(path, settings):
     network = NETWORKS[RCNN].with_settings(read_settings(json.loads(json.dumps(settings)), detector=True))
     return load_any(network, WeightsRequest(str(path)), CANVAS)
@@ -83,24 +94,31 @@ def through_the_module(model):
     return load_any(live_network(model, "mine", "instance", {}), WeightsRequest(), CANVAS)
 
 
-@pytest.mark.parametrize("what", CHANGED)
+QUICK = ("mean and std", "box_score_thresh")
+
+
+@pytest.mark.parametrize("what", [pytest.param(w, marks=[] if w in QUICK else pytest.mark.slow) for w in CHANGED])
 def test_the_same_tensors_with_other_settings(trained, what):
     """Through the settings file and through the live module; without either it is another network."""
     state, path = trained
     model = rcnn(**CHANGED[what])
     model.load_state_dict(state)
     image = lively.pictures(1, CANVAS)
-    live = through_the_module(model)
+    if what == "box_score_thresh":
+        (many,) = lively.torchvision_detections(model, image)
+        assert len(many) == 150
+        model.roi_heads.score_thresh = float(many.scores[99:101].mean())
+    settings, live = settings_of(model), through_the_module(model)
     (expected,) = lively.torchvision_detections(model, image)
-    # A higher threshold leaves fewer.
-    assert len(expected) == 100 or (what == "box_score_thresh" and len(expected) > 5)
-    limits = {"suppression_steps": 40}
-    assert_same_detections(expected, answer(through_settings(path, settings_of(model)), image, **limits))
-    assert_same_detections(expected, answer(live, image, **limits))
+    assert len(expected) == 100
+    assert_all_found(expected, answer(through_settings(path, settings), image, suppression_steps=40))
+    assert_all_found(expected, answer(live, image, suppression_steps=40))
+    bare = {"box_detections_per_img": settings["box_detections_per_img"]}
     with pytest.raises(AssertionError):
-        assert_same_detections(expected, answer(through_settings(path, {}), image, **limits))
+        assert_same_detections(expected, answer(through_settings(path, bare), image, suppression_steps=40))
 
 
+@pytest.mark.slow
 def test_all_at_once_and_layers_of_other_shapes(tmp_path):
     model = rcnn(**ALL)
     enliven(model, size=CANVAS)
@@ -111,7 +129,7 @@ def test_all_at_once_and_layers_of_other_shapes(tmp_path):
     (expected,) = lively.torchvision_detections(model, image)
     assert len(expected) == 80
     for found in (answer(trained, image), answer(live, image)):
-        assert_same_detections(expected, found)
+        assert_all_found(expected, found)
 
 
 # Through the command line.

@@ -38,6 +38,7 @@ from segopt_export.weights.detectron2 import (
 )
 from segopt_export.weights.download import default_url, download, mirrored
 from segopt_export.weights.file_kinds import note_on_name
+from segopt_export.weights.fixed_settings import check_detectron2_decides_none, check_spec_decides_none
 from segopt_export.weights.head_widths import adopt_head_widths
 from segopt_export.weights.random import enliven
 from segopt_export.weights.selection import select
@@ -86,6 +87,7 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
     """
     if request.key is not None and request.spec in ("default", "demo", "random"):
         raise ExportError(f"weights key {request.key!r} is for a weights file, not for {request.spec} weights")
+    check_spec_decides_none(network.settings, request.spec)
     if request.spec == "random":
         return _random(network, request)
     weights, zoo_file = network.default_weights, network.zoo_file
@@ -105,6 +107,7 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
     )
     state = selected.state
     if is_detectron2(state):
+        check_detectron2_decides_none(network.settings, path)
         _check_counts(count_classes(state, path).built, path)
         model, counts = detectron2_model(network, state, path)
         classes = classes or _coco_classes(network, counts)
