@@ -12,6 +12,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from segopt.masks.paste import paste_mask
 from segopt_export.card import make_card
 from segopt_export.networks.table import NETWORKS
 from segopt_export.onnx_file.checks import check_static, half_share
@@ -25,6 +26,9 @@ from segopt_export.weights.loading import WeightsRequest, load_weights
 from segopt_export.weights.random import random_picture
 
 CANVAS = (256, 320)
+
+TIE = 2e-4
+"""Two scores this close may change places: sums in another order move each by up to half of it."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,41 @@ def detections_of(outputs: dict[str, Tensor], i: int) -> Detections:
     """Used slots of frame ``i`` of a static graph's outputs."""
     used = outputs["scores"][i] >= 0
     return Detections(*(outputs[name][i][used] for name in ("boxes", "scores", "labels", "masks")))
+
+
+def assert_same_detections(expected, found):
+    """The same detections in the same order, where scores that nearly tie may change places.
+
+    One in a hundred may be another: an IoU within rounding of suppression's threshold falls either way.
+    """
+    assert len(found) == len(expected)
+    free = torch.ones(len(found), dtype=torch.bool)
+    unmatched: list[int] = []
+    for i in range(len(expected)):
+        near = (found.boxes - expected.boxes[i]).abs().amax(dim=1) <= 0.05
+        near &= (found.scores - expected.scores[i]).abs() <= 1e-4
+        near &= free & (found.labels == expected.labels[i])
+        if not near.any():
+            unmatched.append(i)
+            continue
+        j = int(near.nonzero()[0])
+        free[j] = False
+        assert abs(i - j) <= len(unmatched) or abs(float(expected.scores[i] - expected.scores[j])) <= TIE
+        # torchvision rounds a widened box to whole pixels: where a corner lies within the error of a whole pixel,
+        # the mask jumps by one, so a mask may agree in its own box or in torchvision's.
+        theirs = expected.masks[i].numpy()
+        assert any(same_mask(found.masks[j], box, theirs) for box in (found.boxes[j], expected.boxes[i]))
+    assert len(unmatched) <= len(expected) // 100, f"detections {unmatched} of torchvision have no match"
+
+
+def same_mask(mask, box, expected):
+    height, width = expected.shape
+    ours = paste_mask(mask.numpy(), box.numpy(), height, width).on_canvas(height, width)
+    # Halfway between a cell of 0 and one of 1 is one half, and rounding decides.
+    sure = np.abs(expected - 0.5) > 1e-4
+    union = np.count_nonzero(ours | (expected >= 0.5))
+    # One pixel of a mask of a few can round either way.
+    return np.count_nonzero((ours ^ (expected >= 0.5)) & sure) <= max(1, 0.01 * union)
 
 
 def more_background(model: nn.Module, shift: float) -> None:

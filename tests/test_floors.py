@@ -49,6 +49,7 @@ FLOORS = {
         ["onnx_file"],
         ["precision"],
         ["request"],
+        ["settings_notes"],
         ["card"],
         ["exporter"],
         ["from_options"],

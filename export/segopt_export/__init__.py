@@ -15,10 +15,11 @@ from segopt_export.packages import need_export_packages
 if TYPE_CHECKING:
     from segopt_export.exporter import Exported
     from segopt_export.from_options import export
+    from segopt_export.networks.settings import settings_of
 
-__all__ = ["Exported", "export"]
+__all__ = ["Exported", "export", "settings_of"]
 
-_HOMES = {"Exported": "exporter", "export": "from_options"}
+_HOMES = {"Exported": "exporter", "export": "from_options", "settings_of": "networks.settings"}
 
 
 def __getattr__(name: str) -> Any:

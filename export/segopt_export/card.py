@@ -9,13 +9,15 @@ import torch
 import torchvision
 
 from segopt.errors import ExportError
-from segopt.model.card import IMAGENET_MEAN, IMAGENET_STD, Card, Mode, PasteRule
+from segopt.model.card import Card, Mode, PasteRule
 from segopt.model.categories import Category
 from segopt.version import __version__
 from segopt_export.classes import ClassEntry, categories_of, panoptic_categories
 from segopt_export.networks.families import TORCHVISION, rules_of
 from segopt_export.networks.table import Branch
 from segopt_export.request import ExportRequest
+from segopt_export.settings_notes import notes_on_settings, recorded_settings
+from segopt_export.static.build import shared_normalization
 from segopt_export.weights.loading import Trained
 
 
@@ -39,6 +41,7 @@ def make_card(
     zoo_files = {network.origin.name: network.network.zoo_file for network in trained.values()}
     notes += [note for network in trained.values() for note in network.notes]
     notes += [zoo_file.note for name, zoo_file in zoo_files.items() if zoo_file and zoo_file.name == name]
+    notes += notes_on_settings(request, trained)
     stuff: dict[int, int] = {}
     if request.mode == "panoptic":
         assert semantic is not None
@@ -52,6 +55,7 @@ def make_card(
             classes["semantic"], categories["instance"], semantic.origin.name
         )
         notes.append(_note_on_stuff(categories["panoptic"], stuff, semantic))
+    mean, std = shared_normalization(trained)
     card = Card(
         mode=request.mode,
         networks={branch: network.network.name for branch, network in trained.items()},
@@ -62,10 +66,11 @@ def make_card(
         categories=categories,
         weights={branch: network.origin for branch, network in trained.items()},
         stuff_classes=stuff,
-        max_detections=request.limits.max_detections if "instance" in classes else 0,
+        max_detections=(request.limits.max_detections or 0) if "instance" in classes else 0,
         mask_paste=_mask_paste(trained),
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
+        mean=mean,
+        std=std,
+        settings={branch: recorded_settings(network) for branch, network in trained.items()},
         versions={
             "segopt": __version__,
             "torch": str(torch.__version__),

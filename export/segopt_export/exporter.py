@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from segopt.model.card import Card
 from segopt_export.card import make_card
+from segopt_export.networks.live import import_module_of, is_import_path, live_network
+from segopt_export.networks.settings import is_detector
+from segopt_export.networks.settings_file import read_settings
 from segopt_export.networks.table import DEMO_NETWORKS, Branch, Network, find_network
 from segopt_export.onnx_file.checks import check_static, half_share
 from segopt_export.onnx_file.output import check_output
+from segopt_export.onnx_file.own_forward import check_own_forward
 from segopt_export.onnx_file.parity import ANYTHING, Figure, check_parity
 from segopt_export.onnx_file.tracing import add_card, trace, write
 from segopt_export.precision.fitting import (
@@ -31,10 +37,14 @@ from segopt_export.request import (
     DEMO_CANVAS,
     ExportRequest,
     branches_of,
+    canvas_for,
     check_numbers,
+    check_proposals,
 )
 from segopt_export.static.build import build_graph
-from segopt_export.weights.loading import Trained, WeightsRequest, load_weights
+from segopt_export.static.limits import DetectionLimits
+from segopt_export.weights.live import load_any
+from segopt_export.weights.loading import Trained, WeightsRequest
 from segopt_export.weights.random import random_picture
 
 CHECKED = 8
@@ -64,23 +74,33 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
         ExportError: the request cannot be met.
         SinkError: the file cannot be written.
     """
-    branches = branches_of(request.mode, {*request.networks, *request.weights})
+    branches = branches_of(request.mode, {*request.networks, *request.weights, *request.modules})
     weights = {branch: request.weights.get(branch, WeightsRequest()) for branch in branches}
-    all_demo = all(wanted.spec == "demo" for wanted in weights.values())
-    canvas = request.canvas or (DEMO_CANVAS if all_demo else DEFAULT_CANVAS[request.mode])
-    check_numbers(canvas, request.batch, request.limits)
     if request.output is not None:
         check_output(request.output)
     networks = {branch: _network(request, branch, weights[branch]) for branch in branches}
+    weights = {branch: _with_eps(wanted, networks[branch]) for branch, wanted in weights.items()}
+    all_demo = all(wanted.spec == "demo" for wanted in weights.values())
+    default_canvas = DEMO_CANVAS if all_demo else DEFAULT_CANVAS[request.mode]
+    canvas = request.canvas or canvas_for(networks) or default_canvas
+    check_numbers(canvas, request.batch, request.limits)
     trained: dict[Branch, Trained] = {}
     for branch, network in networks.items():
         with step(f"weights of {network.name}: {weights[branch].spec}"):
-            trained[branch] = load_weights(network, weights[branch])
-    card, notes = make_card(request, canvas, trained)
+            trained[branch] = load_any(network, weights[branch], canvas)
+            check_proposals(trained[branch].model, network.name, request.target)
+    limits = with_detections(request.limits, trained)
+    check_numbers(canvas, request.batch, limits)
+    card, notes = make_card(replace(request, weights=weights, limits=limits), canvas, trained)
     path = request.output or default_path(card)
     check_output(path)
 
-    graph = build_graph(trained, canvas, request.limits, request.target)
+    graph = build_graph(trained, canvas, limits, request.target)
+    if any(network.module is not None for network in networks.values()):
+        with step("check: the static graph against the network's own forward"):
+            own_figures = check_own_forward(graph, trained, example_image(1, canvas))
+    else:
+        own_figures = []
     fitted = Fitted(graph, example_image(request.batch, canvas))
     bounds, random = BOUNDS[request.precision], any(network.origin.is_random for network in trained.values())
     if request.precision == "fp16":
@@ -102,7 +122,7 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
         model, card = quantized.model, replace(card, float_layers=tuple(quantized.float_layers))
         notes.append(note_on_quantized(quantized))
     add_card(model, card)
-    figures: list[Figure] = []
+    figures: list[Figure] = [*own_figures]
     pictures = torch.cat(fitted.pictures[:CHECKED] or [fitted.example])
 
     def check(file: Path) -> None:
@@ -115,8 +135,29 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
 
 
 def _network(request: ExportRequest, branch: Branch, weights: WeightsRequest) -> Network:
+    module, name = request.modules.get(branch), request.networks.get(branch)
+    given = request.settings.get(branch, {})
+    settings = read_settings(given, detector=branch != "semantic")
+    if module is not None:
+        return live_network(module, name or type(module).__name__, branch, settings)
+    if name is not None and is_import_path(name):
+        return live_network(import_module_of(name), name, branch, settings)
     defaults = DEMO_NETWORKS if weights.spec == "demo" else DEFAULT_NETWORKS
-    return find_network(request.networks.get(branch) or defaults[branch], branch)
+    return find_network(name or defaults[branch], branch).with_settings(settings)
+
+
+def _with_eps(weights: WeightsRequest, network: Network) -> WeightsRequest:
+    """With the epsilon of frozen norms that settings say, where the request says none."""
+    said = network.settings.get("frozen_norm_eps")
+    return replace(weights, frozen_norm_eps=said) if weights.frozen_norm_eps is None else weights
+
+
+def with_detections(limits: DetectionLimits, trained: Mapping[Branch, Trained]) -> DetectionLimits:
+    """Limits with as many detections as the detector itself gives, where they name no number."""
+    detectors: list[Any] = [network.model for network in trained.values() if is_detector(network.model)]
+    if limits.max_detections is not None or not detectors:
+        return limits
+    return replace(limits, max_detections=int(detectors[0].roi_heads.detections_per_img))
 
 
 def example_image(batch: int, canvas: tuple[int, int]) -> Tensor:
@@ -131,4 +172,5 @@ def default_path(card: Card) -> Path:
     parts = [card.mode, *card.networks.values()]
     if any(origin.is_random for origin in card.weights.values()):
         parts.append("random")
-    return Path("engines") / ("-".join([*parts, card.precision]) + ".onnx")
+    name = re.sub(r"[^\w.-]+", "_", "-".join([*parts, card.precision]))
+    return Path("engines") / f"{name}.onnx"

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from torch import nn
+
 from segopt.errors import UsageError
 from segopt.frame import Frame
 from segopt.model.card import MODES, Mode
@@ -22,26 +24,35 @@ from segopt_export.request import ExportRequest
 from segopt_export.static.limits import DetectionLimits, Target
 from segopt_export.weights.loading import WeightsRequest
 
+SettingsGiven = str | os.PathLike[str] | Mapping[str, Any] | None
+"""A JSON file, or what is in it."""
+
 
 def export(
     mode: str,
     *,
     network: str | None = None,
+    module: nn.Module | None = None,
     weights: str | os.PathLike[str] | None = None,
     weights_key: str | None = None,
     weights_style: str | None = None,
     classes: str | os.PathLike[str] | None = None,
+    settings: SettingsGiven = None,
     semantic: str | None = None,
+    semantic_module: nn.Module | None = None,
     semantic_weights: str | os.PathLike[str] | None = None,
     semantic_weights_key: str | None = None,
     semantic_classes: str | os.PathLike[str] | None = None,
+    semantic_settings: SettingsGiven = None,
     instance: str | None = None,
+    instance_module: nn.Module | None = None,
     instance_weights: str | os.PathLike[str] | None = None,
     instance_weights_key: str | None = None,
     instance_classes: str | os.PathLike[str] | None = None,
+    instance_settings: SettingsGiven = None,
     size: tuple[int, int] | str | None = None,
     batch: int = 1,
-    max_detections: int = 100,
+    max_detections: int | None = None,
     candidates: int = 2000,
     suppression_steps: int = 20,
     frozen_norm_eps: float | None = None,
@@ -69,23 +80,31 @@ def export(
 
     Args:
         mode: ``semantic``, ``instance`` or ``panoptic``.
-        network: its name; of a panoptic export one network that answers both. None is the mode's default.
+        network: its name, or an import path to what builds yours (``my_project.models:build``); of a panoptic
+            export one network that answers both. None is the mode's default.
+        module: a live network of your own, in place of a name: a ``MaskRCNN`` of torchvision with any backbone,
+            or a module that answers logits [B, C, H, W] at its input's resolution. It is copied, not changed.
         weights: ``default``, ``demo``, ``random``, or a ``.pth``, ``.pt``, ``.safetensors`` or ``.pkl`` file.
         weights_key: which of a file's networks is meant: the key of its weights, such as ``model_ema``.
         weights_style: ``pytorch`` or ``caffe``, of a checkpoint of mmdetection's that does not say it.
         classes: JSON file with names, or COCO categories, of a weights file's classes.
-        semantic: panoptic of two networks: the semantic one, with ``semantic_weights`` and ``semantic_classes``.
+        settings: what a weights file does not hold: a JSON file, or what :func:`segopt_export.settings_of` gives.
+        semantic: panoptic of two networks: the semantic one, with options of its own.
+        semantic_module: as ``module``, of the semantic network.
         semantic_weights: as ``weights``, of the semantic network.
         semantic_weights_key: as ``weights_key``, of the semantic network's file.
         semantic_classes: as ``classes``, of the semantic network.
-        instance: panoptic of two networks: the instance one, with ``instance_weights`` and ``instance_classes``.
+        semantic_settings: as ``settings``, of the semantic network.
+        instance: panoptic of two networks: the instance one, with options of its own.
+        instance_module: as ``module``, of the instance network.
         instance_weights: as ``weights``, of the instance network.
         instance_weights_key: as ``weights_key``, of the instance network's file.
         instance_classes: as ``classes``, of the instance network.
-        size: height and width of the canvas in pixels, multiples of 32; None is (800, 1344), semantic (512, 896),
-            demo weights (256, 448).
+        instance_settings: as ``settings``, of the instance network.
+        size: height and width of the canvas in pixels, multiples of 32; None is what the network or its settings
+            say, else (800, 1344), semantic (512, 896), demo weights (256, 448).
         batch: frames at once.
-        max_detections: detections per frame.
+        max_detections: detections per frame; None is the network's own ``box_detections_per_img``, 100.
         candidates: boxes above the score threshold that enter suppression; at most 3840.
         suppression_steps: steps of suppression in the graph.
         frozen_norm_eps: epsilon of a Mask R-CNN file's frozen batch norms; 1e-5 where training began from
@@ -107,18 +126,24 @@ def export(
     request = request_of(
         mode,
         network=network,
+        module=module,
         weights=weights,
         weights_key=weights_key,
         weights_style=weights_style,
         classes=classes,
+        settings=settings,
         semantic=semantic,
+        semantic_module=semantic_module,
         semantic_weights=semantic_weights,
         semantic_weights_key=semantic_weights_key,
         semantic_classes=semantic_classes,
+        semantic_settings=semantic_settings,
         instance=instance,
+        instance_module=instance_module,
         instance_weights=instance_weights,
         instance_weights_key=instance_weights_key,
         instance_classes=instance_classes,
+        instance_settings=instance_settings,
         size=size,
         batch=batch,
         max_detections=max_detections,
@@ -137,21 +162,27 @@ def request_of(
     mode: str,
     *,
     network: str | None = None,
+    module: nn.Module | None = None,
     weights: str | os.PathLike[str] | None = None,
     weights_key: str | None = None,
     weights_style: str | None = None,
     classes: str | os.PathLike[str] | None = None,
+    settings: SettingsGiven = None,
     semantic: str | None = None,
+    semantic_module: nn.Module | None = None,
     semantic_weights: str | os.PathLike[str] | None = None,
     semantic_weights_key: str | None = None,
     semantic_classes: str | os.PathLike[str] | None = None,
+    semantic_settings: SettingsGiven = None,
     instance: str | None = None,
+    instance_module: nn.Module | None = None,
     instance_weights: str | os.PathLike[str] | None = None,
     instance_weights_key: str | None = None,
     instance_classes: str | os.PathLike[str] | None = None,
+    instance_settings: SettingsGiven = None,
     size: tuple[int, int] | str | None = None,
     batch: int = 1,
-    max_detections: int = 100,
+    max_detections: int | None = None,
     candidates: int = 2000,
     suppression_steps: int = 20,
     frozen_norm_eps: float | None = None,
@@ -176,13 +207,33 @@ def request_of(
     )
     options = _by_branch(
         checked_mode,
-        shared=_Given.of(network, weights, classes, weights_key),
-        semantic=_Given.of(semantic, semantic_weights, semantic_classes, semantic_weights_key),
-        instance=_Given.of(instance, instance_weights, instance_classes, instance_weights_key),
+        shared=_Given(network, module, _text(weights), weights_key, _text(classes), settings),
+        semantic=_Given(
+            semantic,
+            semantic_module,
+            _text(semantic_weights),
+            semantic_weights_key,
+            _text(semantic_classes),
+            semantic_settings,
+        ),
+        instance=_Given(
+            instance,
+            instance_module,
+            _text(instance_weights),
+            instance_weights_key,
+            _text(instance_classes),
+            instance_settings,
+        ),
     )
     return ExportRequest(
         mode=checked_mode,
         networks={branch: given.network for branch, given in options.items() if given.network},
+        modules={branch: given.module for branch, given in options.items() if given.module is not None},
+        settings={
+            branch: given.settings if isinstance(given.settings, Mapping) else Path(given.settings)
+            for branch, given in options.items()
+            if given.settings is not None
+        },
         weights={
             branch: WeightsRequest(
                 given.weights or "default",
@@ -207,50 +258,39 @@ def request_of(
 class _Given:
     """What was given for one network; None where nothing was."""
 
-    network: str | None
-    weights: str | None
-    classes: str | None
+    network: str | None = None
+    module: nn.Module | None = None
+    weights: str | None = None
     weights_key: str | None = None
-
-    @classmethod
-    def of(
-        cls,
-        network: str | None,
-        weights: str | os.PathLike[str] | None,
-        classes: str | os.PathLike[str] | None,
-        weights_key: str | None,
-    ) -> _Given:
-        """With paths as texts."""
-        files = [None if file is None else os.fspath(file) for file in (weights, classes)]
-        return cls(network, files[0], files[1], weights_key)
+    classes: str | None = None
+    settings: SettingsGiven = None
 
     def refuse(self, branch: str, reason: str) -> None:
         """Raise a UsageError, with this reason, that names the first of a branch's options that was given."""
         for name, value in vars(self).items():
             if value is not None:
                 option = name.replace("_", "-")
-                given = branch if option == "network" else f"{branch}-{option}"
-                raise UsageError(f"--{given} {reason.format(option)}")
+                raise UsageError(
+                    f"--{branch if name == 'network' else f'{branch}-{option}'} {reason.format(option)}"
+                )
 
 
 def _by_branch(mode: Mode, *, shared: _Given, semantic: _Given, instance: _Given) -> dict[Branch, _Given]:
     """Options of each branch; what names no branch belongs to the only one there is, or to both (weights)."""
     own: dict[Branch, _Given] = {"semantic": semantic, "instance": instance}
-    nothing = _Given(None, None, None)
-    of_two = any(given != nothing for given in own.values())
-    if mode == "panoptic" and (shared.network is not None or (shared.weights == "demo" and not of_two)):
+    of_two = any(given != _Given() for given in own.values())
+    of_one = shared.network is not None or shared.module is not None
+    if mode == "panoptic" and (of_one or (shared.weights == "demo" and not of_two)):
         _check_one_for_both(shared, own)
         return {"panoptic": shared}
     if mode == "panoptic":
-        if shared.classes is not None:
-            raise UsageError(
-                "--classes does not say which network of a panoptic export it is for; give --semantic-classes"
-            )
-        if shared.weights_key is not None:
-            raise UsageError(
-                "--weights-key does not say which network of a panoptic export it is for; give "
-                "--semantic-weights-key or --instance-weights-key"
-            )
+        for name in ("weights_key", "classes", "settings"):
+            if getattr(shared, name) is not None:
+                option = name.replace("_", "-")
+                raise UsageError(
+                    f"--{option} does not say which network of a panoptic export it is for; "
+                    f"give --semantic-{option} or --instance-{option}"
+                )
         if shared.weights not in (None, "default", "demo", "random"):
             raise UsageError(
                 f"--weights {shared.weights} is one file for two networks; "
@@ -273,6 +313,10 @@ def _check_one_for_both(shared: _Given, own: Mapping[Branch, _Given]) -> None:
         )
     for branch, given in own.items():
         given.refuse(branch, "is for a panoptic export of two networks; --network names one for both")
+
+
+def _text(file: str | os.PathLike[str] | None) -> str | None:
+    return None if file is None else os.fspath(file)
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:

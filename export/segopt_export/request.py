@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from segopt.errors import ExportError
 from segopt.model.card import Mode
-from segopt_export.networks.table import Branch
+from segopt_export.networks.table import Branch, Network
 from segopt_export.precision.calibration import Pictures
 from segopt_export.precision.fitting import (
     Precision,
@@ -49,12 +52,22 @@ STRIDE = 32
 MAX_SIDE = 8192
 
 
+MAX_TOP_K = 3840
+"""What TensorRT's TopK takes at most."""
+
+
 @dataclass(frozen=True)
 class ExportRequest:
     """What to export; what is None is chosen."""
 
     mode: Mode
     networks: Mapping[Branch, str] = field(default_factory=dict)
+    """Names of the table, or import paths to what builds one (``my_project.models:build``)."""
+    modules: Mapping[Branch, nn.Module] = field(default_factory=dict)
+    """Live networks of the user's own, in place of names; they are copied, not changed."""
+    settings: Mapping[Branch, Path | Mapping[str, Any]] = field(default_factory=dict)
+    """What weights do not hold, as :func:`segopt_export.networks.settings.settings_of` reads it: a JSON file, or
+    what is in it."""
     weights: Mapping[Branch, WeightsRequest] = field(default_factory=dict)
     canvas: tuple[int, int] | None = None
     """Height and width in pixels."""
@@ -73,6 +86,51 @@ def branches_of(mode: Mode, named: Container[str]) -> tuple[Branch, ...]:
     return ("panoptic",) if mode == "panoptic" and "panoptic" in named else BRANCHES[mode]
 
 
+def canvas_for(networks: Mapping[Branch, Network]) -> tuple[int, int] | None:
+    """The canvas that a detector's own sizes ask for: its shortest and its longest side, a picture lying.
+
+    Args:
+        networks: by branch.
+
+    Returns:
+        Height and width; None where no network says its own.
+    """
+    for network in networks.values():
+        transform = getattr(network.module, "transform", None)
+        if fixed := getattr(transform, "fixed_size", None):
+            return _whole_strides(fixed[1]), _whole_strides(fixed[0])
+        shortest = network.settings.get("min_size", getattr(transform, "min_size", None))
+        longest = network.settings.get("max_size", getattr(transform, "max_size", None))
+        if network.branch != "semantic" and (shortest or longest):
+            height, width = DEFAULT_CANVAS[network.branch]
+            return _whole_strides(shortest[-1]) if shortest else height, _whole_strides(longest or width)
+    return None
+
+
+def _whole_strides(side: int) -> int:
+    return min(MAX_SIDE, -(-int(side) // STRIDE) * STRIDE)
+
+
+def check_proposals(network: nn.Module, name: str, target: Target) -> None:
+    """Hold a detector's numbers of proposals against what TensorRT can sort.
+
+    Raises:
+        ExportError: names the number.
+    """
+    rpn = getattr(network, "rpn", None)
+    if target != "tensorrt" or rpn is None:
+        return
+    for key, count in (
+        ("rpn_pre_nms_top_n_test", rpn.pre_nms_top_n()),
+        ("rpn_post_nms_top_n_test", rpn.post_nms_top_n()),
+    ):
+        if count > MAX_TOP_K:
+            raise ExportError(
+                f"{name}: its {key} is {count}, and TensorRT's TopK takes at most {MAX_TOP_K}; give less with "
+                "--settings, or export with --target cpu"
+            )
+
+
 def check_numbers(canvas: tuple[int, int], batch: int, limits: DetectionLimits) -> None:
     """Hold the numbers of a request against what a static graph can be.
 
@@ -85,9 +143,11 @@ def check_numbers(canvas: tuple[int, int], batch: int, limits: DetectionLimits) 
             raise ExportError(f"{name} {side} is not a multiple of {STRIDE} up to {MAX_SIDE}; try {near}")
     if not 1 <= batch <= 64:
         raise ExportError(f"batch is {batch}, and must be from 1 to 64")
-    if not 1 <= limits.max_detections <= limits.candidates:
+    if limits.max_detections is not None and not 1 <= limits.max_detections <= limits.candidates:
         raise ExportError(f"max detections is {limits.max_detections}, and must be from 1 to {limits.candidates}")
-    if not 1 <= limits.candidates <= 3840:
-        raise ExportError(f"candidates is {limits.candidates}, and must be from 1 to 3840 (TensorRT's TopK)")
+    if not 1 <= limits.candidates <= MAX_TOP_K:
+        raise ExportError(
+            f"candidates is {limits.candidates}, and must be from 1 to {MAX_TOP_K} (TensorRT's TopK)"
+        )
     if not 1 <= limits.suppression_steps <= 1000:
         raise ExportError(f"suppression steps is {limits.suppression_steps}, and must be from 1 to 1000")

@@ -109,10 +109,20 @@ def test_an_export_goes_on_to_build(export_cli, tmp_path):
     status, out, err = export_cli()
     assert status == 0, err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["street.onnx", "street.plan", "street.plan.json"]
-    assert segopt.read_card("street.onnx").target == "tensorrt"
+    card = segopt.read_card("street.onnx")
+    assert (card.target, card.precision) == ("tensorrt", "fp16")
+    assert card.half_share > 0.95
+    assert "half precision, since a plan is built from the file; --precision fp32 makes it single" in out
     assert "a plan is built with tensorrt" in out
     assert "--target cpu" in out
     assert "Next: segopt run --engine street.plan SOURCE" in out
+
+
+def test_an_export_that_is_built_is_as_precise_as_asked(export_cli):
+    status, out, err = export_cli("--precision", "fp32")
+    assert status == 0, err
+    assert segopt.read_card("street.onnx").precision == "fp32"
+    assert "half precision, since" not in out
 
 
 @pytest.mark.slow
@@ -121,7 +131,8 @@ def test_an_export_can_do_without(export_cli, tmp_path, options):
     status, out, err = export_cli(*options)
     assert status == 0, err
     assert [path.name for path in tmp_path.iterdir()] == ["street.onnx"]
-    assert segopt.read_card("street.onnx").target == ("tensorrt" if "--target" in options else "cpu")
+    card = segopt.read_card("street.onnx")
+    assert (card.target, card.precision) == ("tensorrt" if "--target" in options else "cpu", "fp32")
     assert "plan" not in out
     assert "Next: segopt run --engine street.onnx SOURCE" in out
 

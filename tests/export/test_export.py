@@ -149,7 +149,7 @@ def test_a_frame_that_fills_the_canvas_gets_torchvisions_answer(panoptic_file):
 def test_no_other_option_than_the_mode_is_needed(segopt_cli, monkeypatch):
     """Defaults are complete; on a small canvas, since the default one takes a minute on two cores."""
     monkeypatch.setitem(exporter.DEFAULT_CANVAS, "semantic", (64, 96))
-    status, out, _ = segopt_cli("export", "--mode", "semantic", "--weights", "random")
+    status, out, _ = segopt_cli("export", "--mode", "semantic", "--weights", "random", "--no-build")
     file = Path("engines/semantic-deeplabv3_mobilenet_v3_large-random-fp32.onnx")
     assert status == 0
     assert "RANDOM weights" in out

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import nn
 
 import segopt
 import segopt_export
@@ -48,6 +49,25 @@ def test_weights_that_need_no_file_are_for_both():
 @pytest.mark.parametrize("options", [{"network": "panoptic_fpn_resnet50"}, {"weights": "demo"}])
 def test_one_network_can_answer_both(options):
     assert list(request_of("panoptic", **options).weights) == ["panoptic"]
+
+
+def test_modules_settings_and_keys_reach_their_branches():
+    things, stuff = nn.Identity(), nn.Identity()
+    request = request_of(
+        "panoptic",
+        semantic_module=stuff,
+        semantic_settings={"image_mean": [0.5, 0.5, 0.5]},
+        instance_module=things,
+        instance_settings="model.json",
+        instance_weights="mine.pth",
+        instance_weights_key="model_ema",
+    )
+    assert request.modules["semantic"] is stuff
+    assert request.modules["instance"] is things
+    assert request.settings == {"semantic": {"image_mean": [0.5, 0.5, 0.5]}, "instance": Path("model.json")}
+    assert request.weights["instance"] == WeightsRequest("mine.pth", key="model_ema")
+    assert request.networks == {}
+    assert list(request_of("panoptic", module=things).modules) == ["panoptic"]
 
 
 def test_numbers_paths_and_pictures_reach_their_places():

@@ -55,19 +55,16 @@ class EagerSegmenter(Stages):
         self.card = card
         self.thresholds = thresholds
         self._device = torch.device(device)
-        self._mean, self._std = (
-            torch.tensor(values, device=self._device).reshape(3, 1, 1) for values in (card.mean, card.std)
-        )
         self._half = half
         self._transforms: list[GeneralizedRCNNTransform] = []
         self._branches: list[Callable[[Tensor], list[Answer]]] = []
-        for network in networks.values():
+        for name, network in networks.items():
             network.to(self._device)
             detects = hasattr(network, "roi_heads")
             if detects:
                 self._transforms.append(_leave_to_others(network, card))
             called = torch.compile(network) if compiled else network
-            self._branches.append(_detector(called) if detects else self._semantic_network(called))
+            self._branches.append(_detector(called) if detects else self._semantic_network(called, name))
 
     @property
     def batch(self) -> int:
@@ -104,9 +101,16 @@ class EagerSegmenter(Stages):
         with torch.inference_mode():
             return _ASSEMBLERS[self.card.mode](self, letterbox, answer)
 
-    def _semantic_network(self, network: Callable[[Tensor], Any]) -> Callable[[Tensor], list[Answer]]:
+    def _semantic_network(self, network: Callable[[Tensor], Any], branch: str) -> Callable[[Tensor], list[Answer]]:
+        # Of two networks each may have its own; the card's is what the canvas is padded with.
+        own = self.card.settings.get(branch, {})
+        mean, std = (
+            torch.tensor(values, device=self._device).reshape(3, 1, 1)
+            for values in (own.get("image_mean", self.card.mean), own.get("image_std", self.card.std))
+        )
+
         def answers(rgb: Tensor) -> list[Answer]:
-            logits = network((rgb - self._mean) / self._std)["out"]
+            logits = network((rgb - mean) / std)["out"]
             return [{"semantic": classes} for classes in logits.argmax(1).to(torch.uint8)]
 
         return answers

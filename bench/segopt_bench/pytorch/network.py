@@ -20,7 +20,8 @@ from segopt.model.tensors import input_specs, output_specs
 from segopt.segmenter import Segmenter, Thresholds
 from segopt_bench.evaluation.problems import EvaluationError
 from segopt_export.classes import ClassEntry
-from segopt_export.networks.table import Branch, find_network
+from segopt_export.networks.settings_file import read_settings
+from segopt_export.networks.table import NETWORKS, Branch, find_network
 from segopt_export.request import branches_of
 from segopt_export.static.build import build_graph
 from segopt_export.static.graph import SegmentationGraph
@@ -50,7 +51,7 @@ class TorchBackend(Backend):
 def torch_segmenter(card: Card, thresholds: Thresholds, files: Mapping[str, Path]) -> Segmenter:
     """The network of a card with the weights that the card names.
 
-    What the card does not record (candidates, suppression steps, epsilon of frozen norms) is at its default.
+    What the card does not record (candidates, suppression steps) is at its default.
 
     Args:
         card: of the exported model.
@@ -83,9 +84,17 @@ def load_trained(card: Card, files: Mapping[str, Path]) -> dict[Branch, Trained]
 
 
 def _load(card: Card, branch: Branch, file: Path | None) -> Trained:
-    network, origin = find_network(card.networks[branch], branch), card.weights[branch]
+    name, origin = card.networks[branch], card.weights[branch]
+    if name not in NETWORKS:
+        # A card is data: it does not choose code to import.
+        raise EvaluationError(
+            f"the {branch} network {name} is of your own code, which is not run from a model file; "
+            f"networks that can be compared are {', '.join(NETWORKS)}"
+        )
+    settings = read_settings(card.settings.get(branch, {}), detector=branch != "semantic")
+    network = find_network(name, branch).with_settings(settings)
     if file is not None:
-        request = WeightsRequest(str(file))
+        request = WeightsRequest(str(file), frozen_norm_eps=settings.get("frozen_norm_eps"))
     elif seed := re.fullmatch(r"random \(seed (\d+)\)", origin.name):
         request = WeightsRequest("random", seed=int(seed[1]))
     elif origin.name == "demo":

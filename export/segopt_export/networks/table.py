@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from segopt_export.networks.families import DETECTRON2, TORCHVISION
 from segopt_export.networks.maskrcnn_resnet import maskrcnn_resnet_fpn
 from segopt_export.networks.mobilenet import fcn_mobilenet_v3_small_fpn, maskrcnn_mobilenet_v3_small_fpn
 from segopt_export.networks.panoptic_fpn import panoptic_fpn_mobilenet_v3_small, panoptic_fpn_resnet
+from segopt_export.networks.settings import Settings, apply_settings
 
 Branch = Literal["semantic", "instance", "panoptic"]
 """What a network answers; ``panoptic`` are both from one backbone."""
@@ -43,6 +44,10 @@ class Network:
     """Makes the network that Detectron2's checkpoints of this architecture were trained in."""
     mmdetection: Callable[..., nn.Module] | None = None
     """Likewise mmdetection's; takes ``rules``, which differ from style to style."""
+    settings: Settings = field(default_factory=dict, hash=False)
+    """What a built network is given before its weights, and they do not hold."""
+    module: nn.Module | None = None
+    """A network of the user's own, as it came: there is nothing to build."""
 
     def build(self, *classes: int, auxiliary: bool = False) -> nn.Module:
         """The untrained network, in eval mode.
@@ -52,17 +57,35 @@ class Network:
             auxiliary: with the head that is there for training alone.
         """
         if self.builder is not None:
-            return self.builder(*classes).eval()
+            return self._with_settings(self.builder(*classes)).eval()
         options: dict[str, Any] = {"aux_loss": auxiliary} if self.auxiliary else {}
         model: nn.Module = get_model(
             self.name, weights=None, weights_backbone=None, num_classes=classes[0], **options
         )
-        return model.eval()
+        return self._with_settings(model).eval()
+
+    def _with_settings(self, model: nn.Module) -> nn.Module:
+        try:
+            apply_settings(model, self.settings, has_weights=False)
+        except ValueError as error:
+            raise ExportError(f"{self.name} cannot take the settings: {error}") from None
+        return model
+
+    def with_settings(self, settings: Settings) -> Network:
+        """The same with these settings."""
+        if not settings:
+            return self
+        made = replace(self, settings=settings)
+        if (detectron2 := self.detectron2) is not None:
+            made = replace(made, detectron2=lambda *classes: made._with_settings(detectron2(*classes)))
+        return made
 
     @property
     def default_weights(self) -> WeightsEnum | None:
         """torchvision's best weights: their URL, classes and hash; None where it has none."""
-        return None if self.builder is not None else get_model_weights(self.name).DEFAULT
+        return (
+            None if self.builder is not None or self.module is not None else get_model_weights(self.name).DEFAULT
+        )
 
     @property
     def zoo_file(self) -> ZooFile | None:

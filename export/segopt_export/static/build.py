@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from segopt.errors import ExportError
 from segopt.model.card import IMAGENET_MEAN, IMAGENET_STD
 from segopt_export.classes import label_ids
+from segopt_export.networks.setting_values import RGB, mean, std, to_json
+from segopt_export.networks.settings import is_detector
 from segopt_export.networks.table import Branch
-from segopt_export.static.graph import GraphBranch, Normalize, SegmentationGraph
+from segopt_export.static.graph import GraphBranch, Normalize, Renormalized, SegmentationGraph
 from segopt_export.static.limits import DetectionLimits, Target
 from segopt_export.static.maskrcnn import StaticMaskRCNN
 from segopt_export.static.panoptic_fpn import StaticPanopticFPN
 from segopt_export.static.semantic import StaticSemantic
 from segopt_export.weights.loading import Trained
+
+Normalization = tuple[RGB, RGB]
+"""Mean and standard deviation of pixels scaled to 0..1, RGB."""
 
 
 def build_graph(
@@ -25,7 +31,34 @@ def build_graph(
         "instance": partial(StaticMaskRCNN, canvas=canvas, limits=limits, target=target),
         "panoptic": partial(StaticPanopticFPN, canvas=canvas, limits=limits, target=target),
     }
-    branches = [
-        makers[branch](network.model, label_ids=label_ids(network.classes)) for branch, network in trained.items()
-    ]
-    return SegmentationGraph(Normalize(IMAGENET_MEAN, IMAGENET_STD), branches).eval()
+    shared = shared_normalization(trained)
+    branches = []
+    for branch, network in trained.items():
+        made = makers[branch](network.model, label_ids=label_ids(network.classes))
+        own = normalization_of(network)
+        branches.append(made if own == shared else Renormalized(made, Normalize(*shared), Normalize(*own)))
+    return SegmentationGraph(Normalize(*shared), branches).eval()
+
+
+def shared_normalization(trained: Mapping[Branch, Trained]) -> Normalization:
+    """That of the graph's one picture, with whose mean it is padded: the detector's, where there is one."""
+    return normalization_of(trained.get("instance") or next(iter(trained.values())))
+
+
+def normalization_of(network: Trained) -> Normalization:
+    """The mean and the standard deviation that a network's pictures are normalized with.
+
+    Raises:
+        ExportError: the network's own are no three numbers of pixels from 0 to 1.
+    """
+    said = network.network.settings
+    own = {"image_mean": said.get("image_mean", IMAGENET_MEAN), "image_std": said.get("image_std", IMAGENET_STD)}
+    if is_detector(network.model):
+        own = {name: getattr(network.model.transform, name) for name in own}
+    values = {name: to_json(value) for name, value in own.items()}
+    for name, parse in (("image_mean", mean), ("image_std", std)):
+        try:
+            values[name] = parse(values[name])
+        except ValueError as error:
+            raise ExportError(f"{network.network.name}: its {name} is {values[name]}, and {error}") from None
+    return values["image_mean"], values["image_std"]

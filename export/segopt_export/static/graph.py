@@ -50,6 +50,31 @@ class GraphBranch(nn.Module):
     """Names of the tensors that it returns, in their order."""
 
 
+class Renormalized(GraphBranch):
+    """A branch whose network was trained on pictures normalized in its own way, behind a shared normalization.
+
+    Args:
+        branch: the network.
+        shared: how its input was normalized.
+        own: how it shall be.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, branch: GraphBranch, shared: Normalize, own: Normalize) -> None:
+        super().__init__()
+        self.branch = branch
+        self.output_names = branch.output_names
+        self.register_buffer("scale", shared.std / own.std, persistent=False)
+        self.register_buffer("shift", (shared.mean - own.mean) / own.std, persistent=False)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """float32 RGB [B, 3, H, W], normalized the shared way -> the branch's outputs."""
+        outputs: tuple[Tensor, ...] = self.branch(image * self.scale + self.shift)
+        return outputs
+
+
 class SegmentationGraph(nn.Module):
     """One or more branches behind one ``image``.
 

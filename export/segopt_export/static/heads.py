@@ -50,7 +50,7 @@ class MaskOfLabel(nn.Module):
             classes.
     """
 
-    def __init__(self, predictor: MaskRCNNPredictor) -> None:
+    def __init__(self, predictor: nn.Module) -> None:
         super().__init__()
         trained: Any = predictor.conv5_mask
         # [C, F, 2, 2] -> [4 F, C, 1, 1]
@@ -71,3 +71,33 @@ class MaskOfLabel(nn.Module):
         mask = (product + self.bias[labels][:, None, None, None]).sigmoid()
         mask = mask.reshape(rows, 2, 2, height, width).permute(0, 3, 1, 4, 2)
         return mask.reshape(rows, 2 * height, 2 * width)
+
+
+class ChannelOfLabel(nn.Module):
+    """Any mask predictor: all classes are computed, and each detection's own one is kept.
+
+    Args:
+        predictor: float [R, C, h, w] -> mask logits of every class, float [R, classes, H, W].
+    """
+
+    def __init__(self, predictor: nn.Module) -> None:
+        super().__init__()
+        self.predictor = predictor
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """float [R, C, h, w] and int64 [R] -> mask probability float32 [R, H, W]."""
+        logits: Tensor = self.predictor(features).to(torch.float32)
+        index = labels[:, None, None, None].expand(-1, 1, *logits.shape[2:])
+        return logits.gather(1, index).squeeze(1).sigmoid()
+
+
+def mask_of_label(predictor: nn.Module) -> nn.Module:
+    """The mask of each detection's own class, by the way that suits the predictor."""
+    if type(predictor) is MaskRCNNPredictor and _doubles(predictor.conv5_mask):
+        return MaskOfLabel(predictor)
+    return ChannelOfLabel(predictor)
+
+
+def _doubles(layer: Any) -> bool:
+    """Whether a deconvolution makes four pixels of each cell, none of which overlap."""
+    return (layer.kernel_size, layer.stride, layer.padding) == ((2, 2), (2, 2), (0, 0)) and layer.groups == 1

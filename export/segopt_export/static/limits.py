@@ -12,7 +12,8 @@ Target = Literal["cpu", "tensorrt"]
 class DetectionLimits:
     """Sizes that a static graph fixes."""
 
-    max_detections: int = 100
+    max_detections: int | None = None
+    """None: as many as the network itself gives, ``box_detections_per_img``, which is 100 unless set otherwise."""
     candidates: int = 2000
     """(proposal, class) pairs that enter the last suppression; TensorRT's TopK takes at most 3840."""
     suppression_steps: int = 20

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch import Tensor
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNN
 
-from segopt_export.networks.adaptive_roi_pool import AdaptiveRoIPool
 from segopt_export.networks.panoptic_fpn import PanopticFPN
-from segopt_export.static.adaptive_roi_align import AdaptiveRoIAlign
+from segopt_export.networks.parts import Size, feature_sizes, levels_of
 from segopt_export.static.detections import DetectionStage
 from segopt_export.static.graph import GraphBranch
-from segopt_export.static.heads import CellwiseBoxHead, MaskOfLabel
+from segopt_export.static.heads import CellwiseBoxHead, mask_of_label
 from segopt_export.static.limits import DetectionLimits, Target
+from segopt_export.static.pool import StaticPool
 from segopt_export.static.proposals import ProposalStage
-from segopt_export.static.roi_align import GatherReader, GridReader, PyramidRoIAlign, Reader, Size
 from segopt_export.static.suppression import suppress
 
 SUPPRESSION_BLOCKS: dict[Target, int | None] = {"cpu": 500, "tensorrt": None}
 """Boxes that are suppressed at a time: small matrices stay in a CPU's cache, few operators suit a GPU."""
-
-READERS: dict[Target, Callable[[Sequence[Size]], Reader]] = {"cpu": GatherReader, "tensorrt": GridReader}
 
 
 class StaticMaskRCNN(GraphBranch):
@@ -54,28 +50,24 @@ class StaticMaskRCNN(GraphBranch):
         super().__init__()
         heads = model.roi_heads
         self.backbone = model.backbone
-        sizes = _feature_sizes(model.backbone, canvas)
+        sizes = feature_sizes(model.backbone, canvas)
         suppress_so = partial(suppress, steps=limits.suppression_steps, block=SUPPRESSION_BLOCKS[target])
         self.proposals = ProposalStage(model.rpn, canvas, list(sizes.values()), suppress=suppress_so)
-        self.pooled_levels = list(heads.box_roi_pool.featmap_names)
-        pooled_sizes = [sizes[name] for name in self.pooled_levels]
-        dense = isinstance(heads.box_roi_pool, AdaptiveRoIPool)
-        self.reader = GatherReader(pooled_sizes) if dense else READERS[target](pooled_sizes)
-        self.box_pool = self._static_pool(heads.box_roi_pool, pooled_sizes, canvas)
+        self.box_pool = StaticPool(heads.box_roi_pool, sizes, canvas, target)
         self.box_head = heads.box_head
-        if isinstance(heads.box_head, TwoMLPHead):
+        if type(heads.box_head) is TwoMLPHead:
             self.box_head = CellwiseBoxHead(heads.box_head, heads.box_roi_pool.output_size[0])
         self.box_predictor = heads.box_predictor
         self.detections = DetectionStage(
             heads,
             canvas,
-            max_detections=limits.max_detections,
+            max_detections=limits.max_detections or heads.detections_per_img,
             candidates=limits.candidates,
             suppress=suppress_so,
         )
-        self.mask_pool = self._static_pool(heads.mask_roi_pool, pooled_sizes, canvas)
+        self.mask_pool = StaticPool(heads.mask_roi_pool, sizes, canvas, target)
         self.mask_head = heads.mask_head
-        self.mask_predictor = MaskOfLabel(heads.mask_predictor)
+        self.mask_predictor = mask_of_label(heads.mask_predictor)
         same = label_ids is None or list(label_ids) == list(range(len(label_ids)))
         self.register_buffer("label_ids", None if same else torch.tensor(label_ids), persistent=False)
 
@@ -89,38 +81,22 @@ class StaticMaskRCNN(GraphBranch):
             ``boxes`` float32 [B, D, 4], ``scores`` float32 [B, D], ``labels`` int32 [B, D], ``masks`` float32
             [B, D, 28, 28] and ``converged`` int32 [B], as the contract in the README has them.
         """
-        return self.detect(self.backbone(image))
+        return self.detect(levels_of(self.backbone(image)))
 
     def detect(self, features: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         """The same from the pyramid's levels by name, float [B, C, h, w]."""
         proposals, valid, proposals_converged = self.proposals(list(features.values()))
-        # Sample points need single precision, and TensorRT's GridSample wants features of the points' type.
-        pyramid = self.reader.pack([features[name] for name in self.pooled_levels]).to(torch.float32)
+        pyramid = self.box_pool.pack(features)
 
         hidden = self.box_head(self.box_pool(pyramid, proposals))
         logits, deltas = self.box_predictor(hidden)
         boxes, scores, labels, detections_converged = self.detections(logits, deltas, proposals, valid)
 
+        if self.mask_pool.levels != self.box_pool.levels:
+            pyramid = self.mask_pool.pack(features)
         masks = self.mask_predictor(self.mask_head(self.mask_pool(pyramid, boxes)), labels.flatten())
         masks = masks.reshape(*labels.shape, *masks.shape[-2:])
         converged = proposals_converged & detections_converged
         if self.label_ids is not None:
             labels = self.label_ids[labels]
         return boxes, scores, labels.to(torch.int32), masks, converged.to(torch.int32)
-
-    def _static_pool(self, pool: nn.Module, sizes: Sequence[Size], canvas: Size) -> nn.Module:
-        if isinstance(pool, AdaptiveRoIPool):
-            return AdaptiveRoIAlign(pool, sizes, canvas)
-        return PyramidRoIAlign(pool, sizes, canvas, self.reader)
-
-
-def _feature_sizes(backbone: nn.Module, canvas: Size) -> dict[str, Size]:
-    """Height and width of each feature map, found without computing any."""
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        features = backbone(torch.empty(1, 3, *canvas))
-    return {name: _size(level) for name, level in features.items()}
-
-
-def _size(feature: Tensor) -> Size:
-    height, width = feature.shape[-2:]
-    return int(height), int(width)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from segopt_export.networks.parts import logits_of
 from segopt_export.static.graph import GraphBranch, LabelMap
 
 
 class StaticSemantic(GraphBranch):
-    """A trained FCN, DeepLabV3 or LR-ASPP of torchvision, with its argmax in the graph.
+    """A trained semantic network, with its argmax in the graph.
 
     Args:
-        model: the network, in eval mode.
+        model: the network, in eval mode; answers logits [B, C, H, W], or ``{"out": logits}``.
     """
 
     output_names = ("semantic",)
@@ -23,4 +24,4 @@ class StaticSemantic(GraphBranch):
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
         """float32 [B, 3, H, W], RGB, normalized -> class index uint8 [B, H, W]."""
-        return (self.label_map(self.model(image)["out"]),)
+        return (self.label_map(logits_of(self.model(image))),)

@@ -140,7 +140,7 @@ def detectron2_model(
     own = counts.built
     given = _MAP.weights_in(state)
     for other in NETWORKS.values():
-        if other is not network and other.branch == network.branch and given == _names_in(other, own):
+        if other.name != network.name and other.branch == network.branch and given == _names_in(other, own):
             raise ExportError(f"{path}: these are Detectron2's weights of {other.name}, not of {network.name}")
     tensors = from_detectron2(state, _shapes(network.detectron2, own), path)
     model = network.detectron2(*own)

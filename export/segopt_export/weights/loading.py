@@ -39,6 +39,11 @@ from segopt_export.weights.detectron2 import (
 )
 from segopt_export.weights.download import default_url, download, mirrored
 from segopt_export.weights.file_kinds import note_on_name
+from segopt_export.weights.fixed_settings import (
+    check_detectron2_decides_none,
+    check_mmdetection_decides_none,
+    check_spec_decides_none,
+)
 from segopt_export.weights.head_widths import adopt_head_widths
 from segopt_export.weights.mmdetection import (
     count_classes as mmdetection_counts,
@@ -101,6 +106,7 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
         raise ExportError(f"weights key {request.key!r} is for a weights file, not for {request.spec} weights")
     if request.style is not None and request.spec in ("default", "demo", "random"):
         raise ExportError(f"weights style is for a file of mmdetection's, not for {request.spec} weights")
+    check_spec_decides_none(network.settings, request.spec)
     if request.spec == "random":
         return _random(network, request)
     weights, zoo_file = network.default_weights, network.zoo_file
@@ -125,11 +131,13 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
         )
     translated = None
     if is_mmdetection(state):
+        check_mmdetection_decides_none(network.settings, path)
         _check_counts(mmdetection_counts(state, path), path)
         translated = mmdetection_model(network, state, read_content(path), path, style=request.style)
         model, counts = translated.model, translated.counts
         classes = translated.classes or _coco_classes(network, counts)
     elif is_detectron2(state):
+        check_detectron2_decides_none(network.settings, path)
         _check_counts(count_classes(state, path).built, path)
         model, counts = detectron2_model(network, state, path)
         classes = classes or _coco_classes(network, counts)
@@ -186,7 +194,7 @@ def _own_names(name: str) -> frozenset[str]:
     network = NETWORKS[name]
     some = (2, 2) if network.branch == "panoptic" else (2,)
     return frozenset(
-        key for key in _on_meta(lambda: network.build(*some)).state_dict() if not key.endswith(_COUNTER)
+        key for key in _on_meta(lambda: network.build(*some)).state_dict() if not key.endswith(COUNTER)
     )
 
 
@@ -229,7 +237,7 @@ def _random(network: Network, request: WeightsRequest) -> Trained:
         raise ExportError(f"{request.class_file}: class names have no meaning for random weights; leave them out")
     model = network.build(*(len(names) for names in lists))
     enliven(model, seed=request.seed)
-    origin = WeightsOrigin(f"random (seed {request.seed})", _sha256_of_state(model.state_dict()))
+    origin = WeightsOrigin(f"random (seed {request.seed})", sha256_of_state(model.state_dict()))
     return _trained(network, model, lists, origin, named=True)
 
 
@@ -246,11 +254,11 @@ def _model_with(network: Network, state: dict[str, Tensor], path: Path, frozen_e
         raise ExportError(f"{path}: {_misfit(network, state)}")
     _check_counts(counts, path)
     # Shapes first: a file can claim any, and a network of them would take the memory.
-    if _differences(_on_meta(lambda: _shaped(network, counts, state)), state):
+    if differences(_on_meta(lambda: _shaped(network, counts, state)), state):
         raise ExportError(f"{path}: {_misfit(network, state)}")
     model = _shaped(network, counts, state)
     model.load_state_dict(current_names(model, state), strict=False)
-    if network.frozen_norm_eps is not None and not any(name.endswith(_COUNTER) for name in state):
+    if network.frozen_norm_eps is not None and not any(name.endswith(COUNTER) for name in state):
         _set_norm_eps(model, network.frozen_norm_eps if frozen_eps is None else frozen_eps)
     return model.eval()
 
@@ -297,7 +305,8 @@ def check_finite(model: nn.Module, path: Path, key: str = "", name_in_file: Call
 
 # Batch norms that were frozen in training have no counter of batches; the network is built with ordinary ones,
 # which compute the same in eval mode.
-_COUNTER = "num_batches_tracked"
+COUNTER = "num_batches_tracked"
+"""Ending of the names of tensors that a checkpoint may do without."""
 
 
 def _set_norm_eps(model: nn.Module, eps: float) -> None:
@@ -324,10 +333,10 @@ def current_names(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Te
     return dict(renamed)
 
 
-def _differences(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
+def differences(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
     """One phrase for each tensor that is missing, left over or of another shape."""
-    wanted = {name: t for name, t in model.state_dict().items() if not name.endswith(_COUNTER)}
-    given = {name: t for name, t in current_names(model, state).items() if not name.endswith(_COUNTER)}
+    wanted = {name: t for name, t in model.state_dict().items() if not name.endswith(COUNTER)}
+    given = {name: t for name, t in current_names(model, state).items() if not name.endswith(COUNTER)}
     return [
         *(f"{name} is missing" for name in wanted if name not in given),
         *(f"{name} is not of this network" for name in given if name not in wanted),
@@ -341,15 +350,15 @@ def _differences(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
 
 def _misfit(network: Network, state: dict[str, Tensor]) -> str:
     for other in NETWORKS.values():
-        if other is not network and _fits(other, state):
+        if other.name != network.name and _fits(other, state):
             return f"these are weights of {other.name}, not of {network.name}"
     some = (2, 2) if network.branch == "panoptic" else (2,)
     state = _without_auxiliary(network, state)
     given = network.class_counts(state)
     counts = given if given and all(2 <= count <= MAX_CLASSES for count in given) else some
-    differences = _differences(_on_meta(lambda: _shaped(network, counts, state)), state)
-    shown = "; ".join(differences[:3])
-    more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
+    found = differences(_on_meta(lambda: _shaped(network, counts, state)), state)
+    shown = "; ".join(found[:3])
+    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
     return f"these weights do not fit {network.name}: {shown}{more}"
 
 
@@ -362,7 +371,7 @@ def _fits(network: Network, state: dict[str, Tensor]) -> bool:
     counts = network.class_counts(state)
     if not counts or not all(2 <= count <= MAX_CLASSES for count in counts):
         return False
-    return not _differences(_on_meta(lambda: _shaped(network, counts, state)), state)
+    return not differences(_on_meta(lambda: _shaped(network, counts, state)), state)
 
 
 def _on_meta(build: Callable[[], nn.Module]) -> nn.Module:
@@ -371,7 +380,8 @@ def _on_meta(build: Callable[[], nn.Module]) -> nn.Module:
         return build()
 
 
-def _sha256_of_state(state: dict[str, Tensor]) -> str:
+def sha256_of_state(state: dict[str, Tensor]) -> str:
+    """Hexadecimal SHA-256 of tensors where there is no file."""
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())

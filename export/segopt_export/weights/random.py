@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models.efficientnet import MBConv
 from torchvision.models.mobilenetv3 import InvertedResidual
-from torchvision.models.resnet import Bottleneck
+from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 _RESIDUAL = 0.1
@@ -100,7 +101,9 @@ def _initialize(module: nn.Module, generator: torch.Generator) -> None:
     # Full residual branches make a random network chaotic: rounding errors of the input grew a thousandfold.
     if isinstance(module, Bottleneck):
         nn.init.constant_(module.bn3.weight, _RESIDUAL)
-    if isinstance(module, InvertedResidual) and module.use_res_connect:
+    if isinstance(module, BasicBlock):
+        nn.init.constant_(module.bn2.weight, _RESIDUAL)
+    if isinstance(module, (InvertedResidual, MBConv)) and module.use_res_connect:
         nn.init.constant_(module.block[-1][1].weight, _RESIDUAL)
 
 

@@ -25,7 +25,11 @@ _SCENE_SEED = 100_000
 def export(
     mode: Annotated[str, typer.Option(help="semantic, instance or panoptic.")],
     network: Annotated[
-        str | None, typer.Option(help="The network; panoptic: one for both things and stuff.")
+        str | None,
+        typer.Option(
+            help="The network: a name, or an import path to what builds yours, such as my_project.models:build; "
+            "of a panoptic export, one that answers both."
+        ),
     ] = None,
     semantic: Annotated[str | None, typer.Option(help="Panoptic: the semantic network.")] = None,
     instance: Annotated[str | None, typer.Option(help="Panoptic: the instance network.")] = None,
@@ -61,6 +65,18 @@ def export(
     instance_classes: Annotated[
         Path | None, typer.Option(help="Panoptic: classes of the instance network.")
     ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON file of what weights do not hold: anchors, thresholds, mean. settings_of() makes it."
+        ),
+    ] = None,
+    semantic_settings: Annotated[
+        Path | None, typer.Option(help="Panoptic: settings of the semantic network.")
+    ] = None,
+    instance_settings: Annotated[
+        Path | None, typer.Option(help="Panoptic: settings of the instance network.")
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option(
@@ -68,7 +84,10 @@ def export(
         ),
     ] = None,
     batch: Annotated[int, typer.Option(help="Frames at once.")] = 1,
-    max_detections: Annotated[int, typer.Option(help="Detections per frame.")] = 100,
+    max_detections: Annotated[
+        int | None,
+        typer.Option(help="Detections per frame.", show_default="the network's own box_detections_per_img, 100"),
+    ] = None,
     candidates: Annotated[
         int, typer.Option(help="Boxes above the score threshold that enter suppression; at most 3840.")
     ] = 2000,
@@ -79,7 +98,12 @@ def export(
             help="Epsilon of a Mask R-CNN file's frozen batch norms: 1e-5 where training began from ImageNet."
         ),
     ] = None,
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="fp32, fp16 or int8.", show_default="fp16 where a TensorRT plan is built from the file, else fp32"
+        ),
+    ] = None,
     calibration: Annotated[
         str | None,
         typer.Option(
@@ -122,21 +146,24 @@ def export(
         weights_key=weights_key,
         weights_style=weights_style,
         classes=classes,
+        settings=settings,
         semantic=semantic,
         semantic_weights=semantic_weights,
         semantic_weights_key=semantic_weights_key,
         semantic_classes=semantic_classes,
+        semantic_settings=semantic_settings,
         instance=instance,
         instance_weights=instance_weights,
         instance_weights_key=instance_weights_key,
         instance_classes=instance_classes,
+        instance_settings=instance_settings,
         size=size,
         batch=batch,
         max_detections=max_detections,
         candidates=candidates,
         suppression_steps=suppression_steps,
         frozen_norm_eps=frozen_norm_eps,
-        precision=precision,
+        precision=precision or ("fp16" if builder else "fp32"),
         calibration=calibration,
         target=chosen,
         output=output,

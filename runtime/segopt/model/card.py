@@ -81,6 +81,9 @@ class Card:
     """Share of convolutions, deconvolutions and fully connected layers that compute in half precision."""
     float_layers: tuple[str, ...] = ()
     """Names of the layers that were kept in FP32 in a half-precision file, since half cannot hold their values."""
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Branch to what its network does and its weights do not hold (anchors, thresholds, mean), in torchvision's
+    words; files from before this was recorded have none."""
     schema: int = SCHEMA
 
     @property
@@ -155,6 +158,7 @@ def _card_from(data: Mapping[str, Any]) -> Card:
         # Files older than half precision have neither.
         half_share=fraction(data.get("half_share", 0.0), "half_share"),
         float_layers=texts(data.get("float_layers", []), "float_layers"),
+        settings={text(branch, "branch"): dict(values) for branch, values in data.get("settings", {}).items()},
     )
     missing = {card.mode, *(("semantic", "instance") if card.mode == "panoptic" else ())} - set(card.categories)
     if missing:

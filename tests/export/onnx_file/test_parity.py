@@ -3,53 +3,17 @@
 from copy import deepcopy
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
 import lively
-from segopt.masks.paste import paste_mask
+from lively import assert_same_detections
 from segopt_export.static.build import build_graph
 from segopt_export.static.limits import DetectionLimits
 
 SMALL_DETECTOR = "maskrcnn_mobilenet_v3_small_fpn"
 semantic_networks = pytest.mark.parametrize("lively_network", lively.networks("semantic"), indirect=True)
 detectors = pytest.mark.parametrize("lively_network", lively.networks("instance"), indirect=True)
-TIE = 2e-4
-"""Two scores this close may change places: sums in another order move each by up to half of it."""
-
-
-def assert_same_detections(expected, found):
-    """The same detections in the same order, where scores that nearly tie may change places.
-
-    One in a hundred may be another: an IoU within rounding of suppression's threshold falls either way.
-    """
-    assert len(found) == len(expected)
-    free = torch.ones(len(found), dtype=torch.bool)
-    unmatched: list[int] = []
-    for i in range(len(expected)):
-        near = (found.boxes - expected.boxes[i]).abs().amax(dim=1) <= 0.05
-        near &= (found.scores - expected.scores[i]).abs() <= 1e-4
-        near &= free & (found.labels == expected.labels[i])
-        if not near.any():
-            unmatched.append(i)
-            continue
-        j = int(near.nonzero()[0])
-        free[j] = False
-        assert abs(i - j) <= len(unmatched) or abs(float(expected.scores[i] - expected.scores[j])) <= TIE
-        theirs = (expected.masks[i] >= 0.5).numpy()
-        # torchvision rounds a widened box to whole pixels: where a corner lies within the error of a whole pixel,
-        # the mask jumps by one, so a mask may agree in its own box or in torchvision's.
-        assert any(same_mask(found.masks[j], box, theirs) for box in (found.boxes[j], expected.boxes[i]))
-    assert len(unmatched) <= len(expected) // 100, f"detections {unmatched} of torchvision have no match"
-
-
-def same_mask(mask, box, expected):
-    height, width = expected.shape
-    ours = paste_mask(mask.numpy(), box.numpy(), height, width).on_canvas(height, width)
-    union = np.count_nonzero(ours | expected)
-    # One pixel of a mask of a few can round either way.
-    return np.count_nonzero(ours ^ expected) <= max(1, 0.01 * union)
 
 
 @semantic_networks

@@ -1,0 +1,50 @@
+"""A detector's pooler with fixed shapes: the levels that it reads, and how boxes are sampled on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import MultiScaleRoIAlign
+
+from segopt_export.networks.adaptive_roi_pool import AdaptiveRoIPool
+from segopt_export.networks.parts import pooled_levels
+from segopt_export.static.adaptive_roi_align import AdaptiveRoIAlign
+from segopt_export.static.limits import Target
+from segopt_export.static.roi_align import GatherReader, GridReader, PyramidRoIAlign, Reader, Size
+
+READERS: dict[Target, Callable[[Sequence[Size]], Reader]] = {"cpu": GatherReader, "tensorrt": GridReader}
+
+
+class StaticPool(nn.Module):
+    """Boxes -> features of one size.
+
+    Args:
+        pool: the trained network's own.
+        sizes: height and width of each of the backbone's feature maps.
+        canvas: height and width in pixels.
+        target: what the graph is made fast for.
+    """
+
+    def __init__(self, pool: MultiScaleRoIAlign, sizes: Mapping[str, Size], canvas: Size, target: Target) -> None:
+        super().__init__()
+        self.levels = pooled_levels(pool, sizes, canvas)
+        pooled = [sizes[name] for name in self.levels]
+        self.align: nn.Module
+        if isinstance(pool, AdaptiveRoIPool):
+            self.reader: Reader = GatherReader(pooled)
+            self.align = AdaptiveRoIAlign(pool, pooled, canvas)
+        else:
+            self.reader = READERS[target](pooled)
+            self.align = PyramidRoIAlign(pool, pooled, canvas, self.reader)
+
+    def pack(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Feature maps by name, float [B, C, h, w] -> one float32 tensor in the reader's own layout."""
+        # Sample points need single precision, and TensorRT's GridSample wants features of the points' type.
+        return self.reader.pack([features[name] for name in self.levels]).to(torch.float32)
+
+    def forward(self, pyramid: Tensor, boxes: Tensor) -> Tensor:
+        """What :meth:`pack` returned, and float32 [B, N, 4] in canvas pixels -> float [B * N, C, P, P]."""
+        pooled: Tensor = self.align(pyramid, boxes)
+        return pooled
