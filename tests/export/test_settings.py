@@ -6,6 +6,7 @@ import pytest
 import torch
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import MultiScaleRoIAlign
 
 import lively
@@ -54,7 +55,11 @@ ALL = {name: value for changed in CHANGED.values() for name, value in changed.it
 
 
 def rcnn(**options):
-    return maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=CLASSES, **options).eval()
+    """With a narrow mask head, which is most of the time that torchvision's takes."""
+    model = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=CLASSES, **options)
+    model.roi_heads.mask_head = MaskRCNNHeads(256, (64, 64), 1)
+    model.roi_heads.mask_predictor = MaskRCNNPredictor(64, 64, CLASSES)
+    return model.eval()
 
 
 @pytest.fixture(scope="module")

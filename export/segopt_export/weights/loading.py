@@ -87,7 +87,7 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
     """
     if request.key is not None and request.spec in ("default", "demo", "random"):
         raise ExportError(f"weights key {request.key!r} is for a weights file, not for {request.spec} weights")
-    check_spec_decides_none(network.settings, request.spec)
+    check_spec_decides_none(network, request.spec)
     if request.spec == "random":
         return _random(network, request)
     weights, zoo_file = network.default_weights, network.zoo_file
@@ -107,7 +107,7 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
     )
     state = selected.state
     if is_detectron2(state):
-        check_detectron2_decides_none(network.settings, path)
+        check_detectron2_decides_none(network, path)
         _check_counts(count_classes(state, path).built, path)
         model, counts = detectron2_model(network, state, path)
         classes = classes or _coco_classes(network, counts)

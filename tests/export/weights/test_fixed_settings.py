@@ -8,6 +8,7 @@ import pytest
 from segopt.errors import ExportError
 from segopt_export.networks.settings_file import read_settings
 from segopt_export.networks.table import DEMO_NETWORKS, NETWORKS
+from segopt_export.settings_notes import recorded_settings
 from segopt_export.weights.loading import WeightsRequest, load_weights
 
 DETECTRON2 = {
@@ -61,3 +62,11 @@ def test_thresholds_are_free():
     trained = load(DEMO_NETWORKS["panoptic"], {"box_nms_thresh": 0.4, "rpn_post_nms_top_n_test": 150}, "demo")
     assert trained.model.roi_heads.nms_thresh == 0.4
     assert trained.model.rpn.post_nms_top_n() == 150
+
+
+@pytest.mark.parametrize("branch", ["semantic", "panoptic"])
+def test_saying_again_what_they_were_trained_with_does_no_harm(branch):
+    """As the settings in a card do, from which a network is built again."""
+    trained = load(DEMO_NETWORKS[branch], {}, "demo")
+    again = load(DEMO_NETWORKS[branch], recorded_settings(trained), "demo")
+    assert again.origin == trained.origin
