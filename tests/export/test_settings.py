@@ -161,6 +161,7 @@ def export_small(segopt_cli, folder, *options):
     return segopt_cli(*base, *options)
 
 
+@pytest.mark.slow
 def test_a_settings_file_on_the_command_line(small, segopt_cli, tmp_path):
     folder, model = small
     file = tmp_path / "mine.onnx"
@@ -183,6 +184,7 @@ def test_a_settings_file_on_the_command_line(small, segopt_cli, tmp_path):
     assert_same_detections(expected, lively.detections_of(found, 0))
 
 
+@pytest.mark.slow
 def test_a_bare_file_is_told_what_was_taken_for_granted(small, segopt_cli, tmp_path):
     folder, _ = small
     options = ("--size", "64x96", "--max-detections", 5, "--output", tmp_path / "mine.onnx")
