@@ -26,10 +26,10 @@ def recorded_settings(network: Trained) -> dict[str, Any]:
     found: dict[str, Any] = {"image_mean": mean, "image_std": std}
     if is_detector(network.model):
         found = {**settings_of(network.model), **found}
-    if network.network.frozen_norm_eps is not None:
+    ordinary = (module for module in network.model.modules() if isinstance(module, nn.BatchNorm2d))
+    if network.network.frozen_norm_eps is not None and (norm := next(ordinary, None)) is not None:
         # These networks are built with ordinary norms, which compute what frozen ones do.
-        norms = (module for module in network.model.modules() if isinstance(module, nn.BatchNorm2d))
-        found["frozen_norm_eps"] = next(norms).eps
+        found["frozen_norm_eps"] = norm.eps
     recorded: dict[str, Any] = to_json(found)
     return recorded
 

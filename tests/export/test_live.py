@@ -93,7 +93,9 @@ def run(trained, image, limits=DetectionLimits()):
         return dict(zip(graph.output_names, graph(image), strict=True))
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "resnext50_32x4d" else n for n in BACKBONES]
+)
 def test_a_detector_on_any_backbone(name):
     model = rcnn(BACKBONES[name](), **OTHER_MEAN)
     trained = load(model)

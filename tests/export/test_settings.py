@@ -6,6 +6,7 @@ import pytest
 import torch
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import MultiScaleRoIAlign
 
 import lively
@@ -54,7 +55,11 @@ ALL = {name: value for changed in CHANGED.values() for name, value in changed.it
 
 
 def rcnn(**options):
-    return maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=CLASSES, **options).eval()
+    """With a narrow mask head, which is most of the time that torchvision's takes."""
+    model = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=CLASSES, **options)
+    model.roi_heads.mask_head = MaskRCNNHeads(256, (64, 64), 1)
+    model.roi_heads.mask_predictor = MaskRCNNPredictor(64, 64, CLASSES)
+    return model.eval()
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +161,7 @@ def export_small(segopt_cli, folder, *options):
     return segopt_cli(*base, *options)
 
 
+@pytest.mark.slow
 def test_a_settings_file_on_the_command_line(small, segopt_cli, tmp_path):
     folder, model = small
     file = tmp_path / "mine.onnx"
@@ -178,6 +184,7 @@ def test_a_settings_file_on_the_command_line(small, segopt_cli, tmp_path):
     assert_same_detections(expected, lively.detections_of(found, 0))
 
 
+@pytest.mark.slow
 def test_a_bare_file_is_told_what_was_taken_for_granted(small, segopt_cli, tmp_path):
     folder, _ = small
     options = ("--size", "64x96", "--max-detections", 5, "--output", tmp_path / "mine.onnx")

@@ -106,7 +106,7 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
         raise ExportError(f"weights key {request.key!r} is for a weights file, not for {request.spec} weights")
     if request.style is not None and request.spec in ("default", "demo", "random"):
         raise ExportError(f"weights style is for a file of mmdetection's, not for {request.spec} weights")
-    check_spec_decides_none(network.settings, request.spec)
+    check_spec_decides_none(network, request.spec)
     if request.spec == "random":
         return _random(network, request)
     weights, zoo_file = network.default_weights, network.zoo_file
@@ -131,13 +131,13 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
         )
     translated = None
     if is_mmdetection(state):
-        check_mmdetection_decides_none(network.settings, path)
         _check_counts(mmdetection_counts(state, path), path)
         translated = mmdetection_model(network, state, read_content(path), path, style=request.style)
         model, counts = translated.model, translated.counts
+        check_mmdetection_decides_none(network, model, path)
         classes = translated.classes or _coco_classes(network, counts)
     elif is_detectron2(state):
-        check_detectron2_decides_none(network.settings, path)
+        check_detectron2_decides_none(network, path)
         _check_counts(count_classes(state, path).built, path)
         model, counts = detectron2_model(network, state, path)
         classes = classes or _coco_classes(network, counts)

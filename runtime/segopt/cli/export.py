@@ -174,6 +174,8 @@ def export(
     made = export_request(request, step=step)
     if not no_build:
         made.notes.append(_note_on_plan(builder, None if target else chosen))
+    if builder and precision is None:
+        made.notes.append("half precision, since a plan is built from the file; --precision fp32 makes it single")
     _report(made, time.perf_counter() - began)
     if builder:
         build_and_report(made.path, BuildOptions(runtime=builder))

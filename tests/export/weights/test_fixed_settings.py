@@ -1,14 +1,19 @@
 """Settings that weights decide themselves are refused where they are given."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from segopt.errors import ExportError
+from segopt.model.card import IMAGENET_MEAN, WeightsOrigin
 from segopt_export.networks.settings_file import read_settings
 from segopt_export.networks.table import DEMO_NETWORKS, NETWORKS
-from segopt_export.weights.loading import WeightsRequest, load_weights
+from segopt_export.settings_notes import recorded_settings
+from segopt_export.weights.fixed_settings import check_detectron2_decides_none
+from segopt_export.weights.loading import Trained, WeightsRequest, load_weights
 
 DETECTRON2 = {
     "proposal_generator.rpn_head.conv.bias": (256,),
@@ -61,3 +66,21 @@ def test_thresholds_are_free():
     trained = load(DEMO_NETWORKS["panoptic"], {"box_nms_thresh": 0.4, "rpn_post_nms_top_n_test": 150}, "demo")
     assert trained.model.roi_heads.nms_thresh == 0.4
     assert trained.model.rpn.post_nms_top_n() == 150
+
+
+@pytest.mark.parametrize("branch", ["semantic", "panoptic"])
+def test_saying_again_what_they_were_trained_with_does_no_harm(branch):
+    """As the settings in a card do, from which a network is built again."""
+    trained = load(DEMO_NETWORKS[branch], {}, "demo")
+    again = load(DEMO_NETWORKS[branch], recorded_settings(trained), "demo")
+    assert again.origin == trained.origin
+
+
+@pytest.mark.parametrize("name", [name for name, network in NETWORKS.items() if network.detectron2])
+def test_a_network_of_detectron2_can_be_built_again_from_its_card(name):
+    network = NETWORKS[name]
+    with torch.device("meta"):
+        model = network.detectron2(*((81, 54) if network.branch == "panoptic" else (81,)))
+    recorded = recorded_settings(Trained(network, model, [], False, WeightsOrigin("model_final.pkl", "0")))
+    assert recorded["image_mean"] == list(IMAGENET_MEAN)
+    check_detectron2_decides_none(network.with_settings(read_settings(recorded, detector=True)), Path("m.pkl"))
