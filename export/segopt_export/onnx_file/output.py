@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from segopt.errors import CardError, ExportError
@@ -21,7 +22,12 @@ def check_output(path: Path) -> None:
         raise ExportError(
             f"{path}: exists, and is no file that segopt exported; give another name with --output, or remove it"
         )
+    new = [folder for folder in path.parents if not folder.exists()]
     check_writable(path)
+    for folder in new:
+        # A request that is refused later leaves nothing behind.
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _is_ours(path: Path) -> bool:

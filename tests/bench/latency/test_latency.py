@@ -147,7 +147,7 @@ def test_what_the_machine_does_not_tell_is_not_invented(semantic_engine, segopt_
 def test_a_network_that_nobody_has_is_missing_with_the_reason(semantic_engine, segopt_cli):
     status, out, _ = segopt_cli("bench", "--engine", semantic_engine, *SHORT)
     assert status == 0
-    assert "missing: PyTorch eager: no semantic network is called 'tiny'" in out
+    assert "missing: PyTorch eager: the semantic network tiny is of your own code" in out
     assert "times as fast" not in out
 
 

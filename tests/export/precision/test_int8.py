@@ -26,6 +26,7 @@ class Chain(nn.Module):
         with torch.no_grad():
             for layer in self.layers:
                 layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) / 8)
+                layer.bias.copy_(torch.randn(layer.bias.shape, generator=generator) / 8)
             self.layers[1].weight[:2] *= scale
             self.layers[2].weight[:, :2] /= scale
 
