@@ -17,6 +17,7 @@ from segopt.frame import Frame
 from segopt.model.card import MODES, Mode
 from segopt_export import exporter
 from segopt_export.exporter import Exported
+from segopt_export.networks.families import Style
 from segopt_export.networks.table import NETWORKS, Branch
 from segopt_export.precision.fitting import Precision
 from segopt_export.request import ExportRequest
@@ -34,6 +35,7 @@ def export(
     module: nn.Module | None = None,
     weights: str | os.PathLike[str] | None = None,
     weights_key: str | None = None,
+    weights_style: str | None = None,
     classes: str | os.PathLike[str] | None = None,
     settings: SettingsGiven = None,
     semantic: str | None = None,
@@ -83,20 +85,20 @@ def export(
         module: a live network of your own, in place of a name: a ``MaskRCNN`` of torchvision with any backbone,
             or a module that answers logits [B, C, H, W] at its input's resolution. It is copied, not changed.
         weights: ``default``, ``demo``, ``random``, or a ``.pth``, ``.pt``, ``.safetensors`` or ``.pkl`` file.
-        weights_key: where a file holds several networks that fit: the key of the one to take, such as
-            ``model_ema``.
+        weights_key: which of a file's networks is meant: the key of its weights, such as ``model_ema``.
+        weights_style: ``pytorch`` or ``caffe``, of a checkpoint of mmdetection's that does not say it.
         classes: JSON file with names, or COCO categories, of a weights file's classes.
         settings: what a weights file does not hold: a JSON file, or what :func:`segopt_export.settings_of` gives.
         semantic: panoptic of two networks: the semantic one, with options of its own.
         semantic_module: as ``module``, of the semantic network.
         semantic_weights: as ``weights``, of the semantic network.
-        semantic_weights_key: as ``weights_key``, of the semantic network.
+        semantic_weights_key: as ``weights_key``, of the semantic network's file.
         semantic_classes: as ``classes``, of the semantic network.
         semantic_settings: as ``settings``, of the semantic network.
         instance: panoptic of two networks: the instance one, with options of its own.
         instance_module: as ``module``, of the instance network.
         instance_weights: as ``weights``, of the instance network.
-        instance_weights_key: as ``weights_key``, of the instance network.
+        instance_weights_key: as ``weights_key``, of the instance network's file.
         instance_classes: as ``classes``, of the instance network.
         instance_settings: as ``settings``, of the instance network.
         size: height and width of the canvas in pixels, multiples of 32; None is what the network or its settings
@@ -127,6 +129,7 @@ def export(
         module=module,
         weights=weights,
         weights_key=weights_key,
+        weights_style=weights_style,
         classes=classes,
         settings=settings,
         semantic=semantic,
@@ -162,6 +165,7 @@ def request_of(
     module: nn.Module | None = None,
     weights: str | os.PathLike[str] | None = None,
     weights_key: str | None = None,
+    weights_style: str | None = None,
     classes: str | os.PathLike[str] | None = None,
     settings: SettingsGiven = None,
     semantic: str | None = None,
@@ -196,6 +200,11 @@ def request_of(
     checked_precision = cast("Precision", _one_of("precision", precision, get_args(Precision)))
     if calibration is not None and checked_precision == "fp32":
         raise UsageError("--calibration is for --precision fp16 and int8; fp32 needs no pictures")
+    if weights_style is not None and checked_mode == "semantic":
+        raise UsageError("--weights-style is for mmdetection's detectors; a semantic export takes none")
+    style = (
+        None if weights_style is None else cast("Style", _one_of("weights-style", weights_style, get_args(Style)))
+    )
     options = _by_branch(
         checked_mode,
         shared=_Given(network, module, _text(weights), weights_key, _text(classes), settings),
@@ -231,6 +240,7 @@ def request_of(
                 Path(given.classes) if given.classes else None,
                 frozen_norm_eps,
                 key=given.weights_key,
+                style=None if branch == "semantic" else style,
             )
             for branch, given in options.items()
         },

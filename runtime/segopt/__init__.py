@@ -11,7 +11,10 @@ Only what ``segopt.__all__`` names is public. Every other module may change with
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from segopt.pixel_limit import hand_to_opencv
 from segopt.version import __version__
+
+hand_to_opencv()
 
 if TYPE_CHECKING:
     from segopt import merge

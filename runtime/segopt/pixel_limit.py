@@ -27,6 +27,13 @@ def max_pixels() -> int:
     return int(text)
 
 
+def hand_to_opencv() -> None:
+    """Let OpenCV, which reads its own limit once, when it is loaded, take this one."""
+    text = os.environ.get(VARIABLE) or str(DEFAULT)
+    if text.isascii() and text.isdecimal():
+        os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", text)
+
+
 def too_large(height: int, width: int) -> str | None:
     """What is wrong with a picture of this size, to follow its name; None where it is within the limit.
 

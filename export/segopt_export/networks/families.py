@@ -1,11 +1,13 @@
-"""Where two families of Mask R-CNN differ although their layers are the same: as data.
+"""Where families of Mask R-CNN differ although their layers are the same: as data.
 
 Weights fit the rules they were trained by; with the other family's they still run, and lose accuracy.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from torch import nn
 
@@ -27,6 +29,12 @@ class DetectorRules:
     """Shortest side of a proposal, in pixels."""
     mask_paste: PasteRule
     """How the runtime lays masks onto pixels."""
+    two_sided_clip: bool = False
+    """Sides of a box are at least a 62.5th of its anchor's or proposal's, and not just at most 62.5 times them."""
+    class_agnostic_suppression: bool = False
+    """A detection suppresses those of other classes, too."""
+    score_threshold: float = 0.05
+    """Of detections, before suppression."""
 
 
 TORCHVISION = DetectorRules(
@@ -46,6 +54,29 @@ DETECTRON2 = DetectorRules(
 )
 """Of the zoo's configurations with MSRA's ResNet-50 and -101 (``STRIDE_IN_1X1``, ``ROIAlignV2`` with
 ``POOLER_SAMPLING_RATIO`` 0)."""
+MMDETECTION = DetectorRules(
+    stride_in_1x1=False,
+    rounded_anchors=False,
+    dense_pooling=True,
+    min_proposal_side=2.0**-126,
+    # fcn_mask_head.py took it from Detectron2.
+    mask_paste="detectron2",
+    two_sided_clip=True,
+)
+"""Of mmdetection 2 and 3 (configs/_base_/models/mask-rcnn_r50_fpn.py), with torchvision's ResNets."""
+
+Style = Literal["pytorch", "caffe"]
+"""Whose ResNet a network of mmdetection began from: torchvision's, or MSRA's by way of Caffe."""
+
+MMDETECTION_STYLES: Mapping[Style, DetectorRules] = {
+    "pytorch": MMDETECTION,
+    "caffe": replace(MMDETECTION, stride_in_1x1=True),
+}
+
+
+def for_panoptic_fusion(rules: DetectorRules) -> DetectorRules:
+    """Rules of mmdetection's Panoptic FPN: what suppression keeps is laid onto the map without further ado."""
+    return replace(rules, class_agnostic_suppression=True, score_threshold=0.6)
 
 
 def rules_of(model: nn.Module) -> DetectorRules:

@@ -1,4 +1,4 @@
-"""Mask R-CNN on a ResNet with a feature pyramid, by the rules of either family."""
+"""Mask R-CNN on a ResNet with a feature pyramid, by the rules of any family."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from segopt_export.networks.adaptive_roi_pool import AdaptiveRoIPool
+from segopt_export.networks.box_rules import ClassAgnosticRoIHeads, TwoSidedBoxCoder
 from segopt_export.networks.families import DetectorRules
 
 LEVELS = ("0", "1", "2", "3")
 """Names of the pyramid's levels that boxes are pooled from: strides 4 to 32."""
+FINEST_STRIDE = 4
+"""Of the first level, in pixels; it doubles from one to the next."""
 ANCHOR_SIZES = ((32,), (64,), (128,), (256,), (512,))
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -32,7 +35,11 @@ class BottleneckStride1x1(Bottleneck):  # type: ignore[misc]
 
 
 class ExactAnchorGenerator(AnchorGenerator):  # type: ignore[misc]
-    """Anchors whose corners are not rounded to whole pixels."""
+    """Anchors whose corners are not rounded to whole pixels, at places that lie a level's own stride apart.
+
+    torchvision divides the picture by the level's size: on 800 pixels the 13 rows of the level of stride 64 lie 61
+    pixels apart. Detectron2 and mmdetection take 64 (``anchor_generator.py`` of both).
+    """
 
     def generate_anchors(
         self,
@@ -48,6 +55,12 @@ class ExactAnchorGenerator(AnchorGenerator):  # type: ignore[misc]
         width = (sizes**2 / ratios[:, None]).sqrt().flatten()
         height = (width.reshape(len(ratios), -1) * ratios[:, None]).flatten()
         return (torch.stack((-width, -height, width, height), dim=1) / 2).to(dtype)
+
+    def grid_anchors(self, grid_sizes: list[list[int]], strides: list[list[Tensor]]) -> list[Tensor]:
+        """Anchors of each level, [n, 4]; see :class:`AnchorGenerator`."""
+        own = [[torch.full_like(s, FINEST_STRIDE * 2**level) for s in pair] for level, pair in enumerate(strides)]
+        anchors: list[Tensor] = super().grid_anchors(grid_sizes, own)
+        return anchors
 
 
 def resnet_fpn(depth: int, rules: DetectorRules) -> BackboneWithFPN:
@@ -78,8 +91,14 @@ def maskrcnn_resnet_fpn(classes: int, *, depth: int, rules: DetectorRules) -> Ma
         rpn_anchor_generator=generator(ANCHOR_SIZES, (ASPECT_RATIOS,) * len(ANCHOR_SIZES)),
         box_roi_pool=_pool(7, rules),
         mask_roi_pool=_pool(14, rules),
+        box_score_thresh=rules.score_threshold,
     )
     model.rpn.min_size = rules.min_proposal_side
+    if rules.class_agnostic_suppression:
+        model.roi_heads = ClassAgnosticRoIHeads.of(model.roi_heads)
+    if rules.two_sided_clip:
+        for part in (model.rpn, model.roi_heads):
+            part.box_coder = TwoSidedBoxCoder(part.box_coder.weights)
     model.rules = rules
     return model
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNN
 
-from segopt_export.networks.families import DETECTRON2, rules_of
+from segopt_export.networks.families import DETECTRON2, DetectorRules, rules_of
 from segopt_export.networks.maskrcnn_resnet import maskrcnn_resnet_fpn
 from segopt_export.networks.mobilenet import maskrcnn_mobilenet_v3_small_fpn
 from segopt_export.networks.semantic_head import SemanticFPNHead, upsample_logits
@@ -88,15 +88,18 @@ def semantic_loss(logits: Tensor, maps: list[Tensor]) -> Tensor:
     return F.cross_entropy(logits, target, ignore_index=IGNORED, reduction="sum") / annotated
 
 
-def panoptic_fpn_resnet(classes: int, semantic_classes: int, *, depth: int) -> PanopticFPN:
-    """Panoptic FPN as Detectron2 has it: 46 million parameters with a ResNet-50, 65 with a ResNet-101.
+def panoptic_fpn_resnet(
+    classes: int, semantic_classes: int, *, depth: int, rules: DetectorRules = DETECTRON2
+) -> PanopticFPN:
+    """Panoptic FPN: 46 million parameters with a ResNet-50, 65 with a ResNet-101.
 
     Args:
         classes: of things, background included.
         semantic_classes: "things", and each kind of stuff.
         depth: of the ResNet, 50 or 101.
+        rules: of the family that the weights are of.
     """
-    detector = maskrcnn_resnet_fpn(classes, depth=depth, rules=DETECTRON2)
+    detector = maskrcnn_resnet_fpn(classes, depth=depth, rules=rules)
     return PanopticFPN(detector, SemanticFPNHead(256, semantic_classes))
 
 

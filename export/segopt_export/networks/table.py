@@ -42,6 +42,8 @@ class Network:
     """Panoptic networks: likewise of the semantic head."""
     detectron2: Callable[..., nn.Module] | None = None
     """Makes the network that Detectron2's checkpoints of this architecture were trained in."""
+    mmdetection: Callable[..., nn.Module] | None = None
+    """Likewise mmdetection's; takes ``rules``, which differ from style to style."""
     settings: Settings = field(default_factory=dict, hash=False)
     """What a built network is given before its weights, and they do not hold."""
     module: nn.Module | None = None
@@ -127,6 +129,8 @@ _BOX_CLASSES = "roi_heads.box_predictor.cls_score"
 _MASKRCNN_R50 = partial(maskrcnn_resnet_fpn, depth=50, rules=DETECTRON2)
 _MASKRCNN_R101 = partial(maskrcnn_resnet_fpn, depth=101, rules=DETECTRON2)
 _TORCHVISION_R101 = partial(maskrcnn_resnet_fpn, depth=101, rules=TORCHVISION)
+_MMDETECTION_R50 = partial(maskrcnn_resnet_fpn, depth=50)
+_MMDETECTION_R101 = partial(maskrcnn_resnet_fpn, depth=101)
 _PANOPTIC_R50 = partial(panoptic_fpn_resnet, depth=50)
 _PANOPTIC_R101 = partial(panoptic_fpn_resnet, depth=101)
 
@@ -140,11 +144,20 @@ NETWORKS: dict[str, Network] = {
         _fcn("deeplabv3_resnet101"),
         _fcn("deeplabv3_mobilenet_v3_large"),
         Network("lraspp_mobilenet_v3_large", "semantic", class_layer="classifier.high_classifier"),
-        _maskrcnn("maskrcnn_resnet50_fpn", frozen_norm_eps=0.0, detectron2=_MASKRCNN_R50),
+        _maskrcnn(
+            "maskrcnn_resnet50_fpn", frozen_norm_eps=0.0, detectron2=_MASKRCNN_R50, mmdetection=_MMDETECTION_R50
+        ),
         _maskrcnn("maskrcnn_resnet50_fpn_v2"),
-        _maskrcnn("maskrcnn_resnet101_fpn", builder=_TORCHVISION_R101, detectron2=_MASKRCNN_R101),
-        _panoptic_fpn("panoptic_fpn_resnet50", _PANOPTIC_R50, detectron2=_PANOPTIC_R50),
-        _panoptic_fpn("panoptic_fpn_resnet101", _PANOPTIC_R101, detectron2=_PANOPTIC_R101),
+        _maskrcnn(
+            "maskrcnn_resnet101_fpn",
+            builder=_TORCHVISION_R101,
+            detectron2=_MASKRCNN_R101,
+            mmdetection=_MMDETECTION_R101,
+        ),
+        _panoptic_fpn("panoptic_fpn_resnet50", _PANOPTIC_R50, detectron2=_PANOPTIC_R50, mmdetection=_PANOPTIC_R50),
+        _panoptic_fpn(
+            "panoptic_fpn_resnet101", _PANOPTIC_R101, detectron2=_PANOPTIC_R101, mmdetection=_PANOPTIC_R101
+        ),
         _panoptic_fpn("panoptic_fpn_mobilenet_v3_small", panoptic_fpn_mobilenet_v3_small),
         Network(
             "fcn_mobilenet_v3_small_fpn",

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 
-def decode_boxes(deltas: Tensor, reference: Tensor, *, weights: Sequence[float], clip: float) -> Tensor:
+def decode_boxes(
+    deltas: Tensor, reference: Tensor, *, weights: Sequence[float], clip: float, two_sided: bool = False
+) -> Tensor:
     """Apply predicted offsets to reference boxes.
 
     Args:
@@ -16,6 +18,7 @@ def decode_boxes(deltas: Tensor, reference: Tensor, *, weights: Sequence[float],
         reference: float32 [..., 4], anchors or proposals: x0, y0, x1, y1 in pixels.
         weights: the four divisors that training used.
         clip: largest dw and dh before the exponential.
+        two_sided: whether ``-clip`` is the smallest.
 
     Returns:
         float32 [..., 4], x0, y0, x1, y1 in pixels; see ``BoxCoder.decode_single`` in
@@ -26,7 +29,7 @@ def decode_boxes(deltas: Tensor, reference: Tensor, *, weights: Sequence[float],
     shift = deltas[..., :2] / torch.tensor(weights[:2], dtype=deltas.dtype, device=deltas.device)
     scale = deltas[..., 2:] / torch.tensor(weights[2:], dtype=deltas.dtype, device=deltas.device)
     new_center = shift * size + center
-    half = 0.5 * (torch.exp(scale.clamp(max=clip)) * size)
+    half = 0.5 * (torch.exp(scale.clamp(min=-clip if two_sided else None, max=clip)) * size)
     return torch.cat((new_center - half, new_center + half), dim=-1)
 
 

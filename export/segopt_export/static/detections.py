@@ -6,11 +6,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import RoIHeads
 
+from segopt_export.networks.box_rules import MIN_SIDE, ClassAgnosticRoIHeads, TwoSidedBoxCoder
 from segopt_export.static.boxes import at_least, clip_boxes, decode_boxes, gather_rows
 from segopt_export.static.suppression import Suppress
-
-MIN_SIDE = 1e-2
-"""Shortest side of a detection in pixels (``RoIHeads.postprocess_detections``)."""
 
 
 class DetectionStage(nn.Module):
@@ -37,6 +35,8 @@ class DetectionStage(nn.Module):
         self.canvas = canvas
         self.weights = heads.box_coder.weights
         self.clip = heads.box_coder.bbox_xform_clip
+        self.two_sided = isinstance(heads.box_coder, TwoSidedBoxCoder)
+        self.class_agnostic = isinstance(heads, ClassAgnosticRoIHeads)
         self.score_threshold = heads.score_thresh
         self.iou_threshold = heads.nms_thresh
         self.max_detections = max_detections
@@ -72,12 +72,18 @@ class DetectionStage(nn.Module):
         proposal = torch.div(pair, foreground, rounding_mode="floor")
         label = pair - proposal * foreground + 1
         codes = gather_rows(deltas.reshape(batch, n * classes, 4), proposal * classes + label)
-        boxes = decode_boxes(codes, gather_rows(proposals, proposal), weights=self.weights, clip=self.clip)
+        boxes = decode_boxes(
+            codes,
+            gather_rows(proposals, proposal),
+            weights=self.weights,
+            clip=self.clip,
+            two_sided=self.two_sided,
+        )
         boxes = clip_boxes(boxes, self.canvas)
         keep, converged = self.suppress(
             boxes,
             (scores >= 0) & at_least(boxes, MIN_SIDE),
-            groups=label,
+            groups=None if self.class_agnostic else label,
             iou_threshold=self.iou_threshold,
         )
 

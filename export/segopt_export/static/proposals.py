@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
+from segopt_export.networks.box_rules import TwoSidedBoxCoder
 from segopt_export.static.boxes import at_least, clip_boxes, decode_boxes, gather_rows
 from segopt_export.static.suppression import Suppress
 
@@ -44,6 +45,7 @@ class ProposalStage(nn.Module):
         self.suppress = suppress
         self.weights = rpn.box_coder.weights
         self.clip = rpn.box_coder.bbox_xform_clip
+        self.two_sided = isinstance(rpn.box_coder, TwoSidedBoxCoder)
         self.iou_threshold = rpn.nms_thresh
         self.score_threshold = rpn.score_thresh
         self.min_side = rpn.min_size
@@ -91,7 +93,11 @@ class ProposalStage(nn.Module):
             codes.append(F.pad(gather_rows(level_deltas.reshape(batch, -1, 4), index), (0, 0, 0, padding)))
             anchors.append(F.pad(self.get_buffer(f"anchors_{i}")[index], (0, 0, 0, padding)))
         boxes = decode_boxes(
-            torch.stack(codes, dim=1), torch.stack(anchors, dim=1), weights=self.weights, clip=self.clip
+            torch.stack(codes, dim=1),
+            torch.stack(anchors, dim=1),
+            weights=self.weights,
+            clip=self.clip,
+            two_sided=self.two_sided,
         )
         return torch.stack(scores, dim=1).sigmoid(), boxes
 

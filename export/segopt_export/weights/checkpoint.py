@@ -34,7 +34,7 @@ def read_groups(path: Path) -> Groups:
         ExportError: the file is missing, empty, damaged, holds code, or holds no tensors; the message says what it
             is.
     """
-    content = _READERS[kind_of(path)](path)
+    content = read_content(path)
     if isinstance(content, Tensor):
         raise ExportError(f"{path}: holds one tensor and no names; save the weights: {_SAVE}")
     groups = dict(_groups_in(content))
@@ -44,6 +44,15 @@ def read_groups(path: Path) -> Groups:
 
 
 _SAVE = "torch.save(model.state_dict(), FILE)"
+
+
+def read_content(path: Path) -> object:
+    """All that a weights file holds, beside the tensors too.
+
+    Raises:
+        ExportError: the file is missing, empty, damaged or holds code.
+    """
+    return _READERS[kind_of(path)](path)
 
 
 def sha256_of(path: Path) -> str:

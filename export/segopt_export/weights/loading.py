@@ -26,8 +26,9 @@ from segopt_export.classes import (
     read_classes,
     read_panoptic_classes,
 )
+from segopt_export.networks.families import Style
 from segopt_export.networks.table import DEMO_NETWORKS, NETWORKS, Network
-from segopt_export.weights.checkpoint import read_groups, sha256_of
+from segopt_export.weights.checkpoint import read_content, read_groups, sha256_of
 from segopt_export.weights.detectron2 import (
     count_classes,
     detectron2_model,
@@ -38,8 +39,22 @@ from segopt_export.weights.detectron2 import (
 )
 from segopt_export.weights.download import default_url, download, mirrored
 from segopt_export.weights.file_kinds import note_on_name
-from segopt_export.weights.fixed_settings import check_detectron2_decides_none, check_spec_decides_none
+from segopt_export.weights.fixed_settings import (
+    check_detectron2_decides_none,
+    check_mmdetection_decides_none,
+    check_spec_decides_none,
+)
 from segopt_export.weights.head_widths import adopt_head_widths
+from segopt_export.weights.mmdetection import (
+    count_classes as mmdetection_counts,
+)
+from segopt_export.weights.mmdetection import (
+    fits_mmdetection,
+    is_mmdetection,
+    mmdetection_model,
+    mmdetection_name,
+    mmdetection_names,
+)
 from segopt_export.weights.random import enliven
 from segopt_export.weights.selection import select
 
@@ -77,6 +92,8 @@ class WeightsRequest:
     """Of random weights."""
     key: str | None = None
     """Where a file holds several networks that fit: the key of the one to take."""
+    style: Style | None = None
+    """Of the ResNet of a checkpoint of mmdetection, where the checkpoint does not say it."""
 
 
 def load_weights(network: Network, request: WeightsRequest) -> Trained:
@@ -87,6 +104,8 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
     """
     if request.key is not None and request.spec in ("default", "demo", "random"):
         raise ExportError(f"weights key {request.key!r} is for a weights file, not for {request.spec} weights")
+    if request.style is not None and request.spec in ("default", "demo", "random"):
+        raise ExportError(f"weights style is for a file of mmdetection's, not for {request.spec} weights")
     check_spec_decides_none(network, request.spec)
     if request.spec == "random":
         return _random(network, request)
@@ -106,7 +125,18 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
         read_groups(path), _known_names(network), path, key=request.key, fits=lambda state: _fits(network, state)
     )
     state = selected.state
-    if is_detectron2(state):
+    if request.style is not None and not is_mmdetection(state):
+        raise ExportError(
+            f"{path}: is no checkpoint of mmdetection, and others have no style; leave the style out"
+        )
+    translated = None
+    if is_mmdetection(state):
+        _check_counts(mmdetection_counts(state, path), path)
+        translated = mmdetection_model(network, state, read_content(path), path, style=request.style)
+        model, counts = translated.model, translated.counts
+        check_mmdetection_decides_none(network.settings, model, path)
+        classes = translated.classes or _coco_classes(network, counts)
+    elif is_detectron2(state):
         check_detectron2_decides_none(network, path)
         _check_counts(count_classes(state, path).built, path)
         model, counts = detectron2_model(network, state, path)
@@ -114,12 +144,13 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
     else:
         model = _model_with(network, state, path, request.frozen_norm_eps)
         counts = network.class_counts(state) or ()
-    check_finite(model, path, selected.key, detectron2_name if is_detectron2(state) else str)
+    their_name = detectron2_name if is_detectron2(state) else mmdetection_name if translated else str
+    check_finite(model, path, selected.key, their_name)
     if request.class_file:
         classes = _read_classes(request.class_file, counts, network)
     lists = classes or tuple(numbered_classes(count) for count in counts)
     origin = WeightsOrigin(name, sha256_of(path))
-    notes = [note for note in (note_on_name(path), selected.note) if note]
+    notes = [note for note in (note_on_name(path), selected.note, translated and translated.note) if note]
     if default and zoo_file is not None and zoo_file.sha256 is None:
         notes.append(_note_on_unchecked(zoo_file.url, origin))
     return _trained(network, model, lists, origin, named=classes is not None, notes=notes)
@@ -168,13 +199,13 @@ def _own_names(name: str) -> frozenset[str]:
 
 
 def _known_names(network: Network) -> Iterator[frozenset[str]]:
-    """What to look for in a checkpoint: this network, Detectron2's form of any, then every other network."""
-    yield _own_names(network.name) | detectron2_names()
+    """What to look for in a checkpoint: this network, other libraries' forms of any, then every other network."""
+    yield _own_names(network.name) | detectron2_names() | mmdetection_names()
     yield frozenset().union(*(_own_names(name) for name in NETWORKS))
 
 
 def _coco_classes(network: Network, counts: tuple[int, ...]) -> ClassLists | None:
-    """COCO's classes for a Detectron2 checkpoint that has as many."""
+    """COCO's classes for a checkpoint of Detectron2 or mmdetection that has as many."""
     lists = coco_class_lists(network.branch)
     return lists if tuple(len(names) for names in lists) == counts else None
 
@@ -334,6 +365,8 @@ def _misfit(network: Network, state: dict[str, Tensor]) -> str:
 def _fits(network: Network, state: dict[str, Tensor]) -> bool:
     if is_detectron2(state):
         return fits_detectron2(network, state)
+    if is_mmdetection(state):
+        return fits_mmdetection(network, state)
     state = _without_auxiliary(network, state)
     counts = network.class_counts(state)
     if not counts or not all(2 <= count <= MAX_CLASSES for count in counts):

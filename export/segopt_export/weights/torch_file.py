@@ -15,6 +15,7 @@ import torch
 
 from segopt.errors import ExportError
 from segopt_export.weights.pickle_scan import ForbiddenError, HostileError, scan
+from segopt_export.weights.training_log import HISTORY, NAMES, stand_ins
 
 MAX_PICKLE = 32 << 20
 """Bytes of a checkpoint's names and shapes; those of a detector with its optimizer are 0.3 MB."""
@@ -65,8 +66,7 @@ def read_torch_archive(path: Path) -> object:
         ExportError: the file is damaged, was made by others, or holds more than tensors and plain values.
     """
     try:
-        _check_archive(path)
-        return _load(path, mmap=True)
+        return _load(path, mmap=True, logged=_check_archive(path))
     except Exception as error:
         raise _refusal(path, error) from None
 
@@ -88,8 +88,10 @@ def read_torch_legacy(path: Path) -> object:
         raise _refusal(path, error) from None
 
 
-def _check_archive(path: Path) -> None:
+def _check_archive(path: Path) -> bool:
     """Hold the archive's table of contents, and its pickle, against what torch.save writes.
+
+    Returns whether mmengine's log of a training is in it.
 
     A compressed pickle of 3 MB can become 3 GB.
     """
@@ -113,7 +115,10 @@ def _check_archive(path: Path) -> None:
             raise HostileError("has parts that lie over each other")
         if pickles[0].file_size > MAX_PICKLE:
             raise HostileError(f"has more than {MAX_PICKLE >> 20} MiB of names and shapes")
-        scan(io.BytesIO(archive.read(pickles[0])), _is_allowed)
+        data = archive.read(pickles[0])
+        logged = HISTORY.rpartition(".")[0].encode() in data
+        scan(io.BytesIO(data), lambda name: _is_allowed(name) or (logged and name in NAMES))
+    return logged
 
 
 def _archive_of(names: list[str]) -> str:
@@ -128,13 +133,14 @@ def _is_allowed(name: str) -> bool:
     return name in _ALLOWED
 
 
-def _load(path: Path, *, mmap: bool) -> object:
+def _load(path: Path, *, mmap: bool, logged: bool = False) -> object:
     if path.suffix.lower() == ".safetensors":
         # torch.load goes by this name.
         raise ExportError(f"{path}: is a file of torch.save by its content; rename it to {path.stem}.pth")
     # torchvision's reference scripts save their command line's argparse.Namespace beside the weights; it is a
     # plain holder of values. Best figures are often numbers of numpy.
-    with warnings.catch_warnings(), torch.serialization.safe_globals(_extra_globals()):
+    known = [*_extra_globals(), *(stand_ins() if logged else ())]
+    with warnings.catch_warnings(), torch.serialization.safe_globals(known):
         warnings.simplefilter("ignore")
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 

@@ -47,10 +47,14 @@ def export(
         typer.Option(metavar="KEY", help="Which of a file's networks: the key of its weights, such as model_ema."),
     ] = None,
     semantic_weights_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Panoptic: key of the semantic network's weights.")
+        str | None, typer.Option(metavar="KEY", help="Panoptic: key in the semantic network's file.")
     ] = None,
     instance_weights_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Panoptic: key of the instance network's weights.")
+        str | None, typer.Option(metavar="KEY", help="Panoptic: key in the instance network's file.")
+    ] = None,
+    weights_style: Annotated[
+        str | None,
+        typer.Option(help="Of mmdetection's checkpoints without a configuration: pytorch or caffe."),
     ] = None,
     classes: Annotated[
         Path | None, typer.Option(help="JSON file: names, or COCO categories, of a weights file's classes.")
@@ -140,6 +144,7 @@ def export(
         network=network,
         weights=weights,
         weights_key=weights_key,
+        weights_style=weights_style,
         classes=classes,
         settings=settings,
         semantic=semantic,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import threading
@@ -72,6 +73,10 @@ def main() -> None:
 
 def _run() -> int:
     arguments = sys.argv[1:] or ["--help"]
+    for stream in (sys.stdout, sys.stderr):
+        # A file's name need not be text: what cannot be shown is written out.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         # Not by calling the app, which would turn an interrupt into a mere status.
         command = typer.main.get_command(make_app(_needed(arguments)))

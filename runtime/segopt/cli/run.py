@@ -8,7 +8,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
@@ -73,6 +73,9 @@ def run(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what an earlier run left in the folder.")
     ] = False,
+    audio: Annotated[
+        bool, typer.Option("--audio/--no-audio", help="Keep the source's sound in the overlay video.")
+    ] = True,
     show: Annotated[bool, typer.Option("--show", help="Show results in a window; q or Esc ends.")] = False,
     max_frames: Annotated[
         int | None, typer.Option(metavar="N", help="Stop after N frames.", show_default=False)
@@ -164,6 +167,8 @@ def run(
         for branch, origin in segmenter.card.weights.items():
             if origin.is_random:
                 typer.echo(f"note: {segmenter.card.networks[branch]} has RANDOM weights: its answers mean nothing")
+        if not audio:
+            opened.sound = None
         status = _drive(segmenter, opened, saves, folder, overwrite=overwrite, batch=batch, screen=screen)
     if status:
         raise typer.Exit(status)
@@ -174,6 +179,7 @@ def _drive(segmenter: Segmenter, source: Source, saves: Collection[str], folder:
     from segopt.pipeline.saving import run_claimed
 
     saved: list[Saved] = []
+    said = _say_notes(source.notes)
     try:
         with _progress(source) as on_progress:
             stats = run_claimed(
@@ -181,11 +187,13 @@ def _drive(segmenter: Segmenter, source: Source, saves: Collection[str], folder:
             )
     except BaseException:
         with _terminal_may_be_gone():
+            _say_notes(source.notes[said:])
             _say_what_is_kept(saved)
         raise
     with _terminal_may_be_gone():
         if stats.network_hangs:
             typer.echo("segopt: the network did not come back; what was done before it is kept", err=True)
+        _say_notes([*source.notes[said:], *stats.notes])
         _say_stats(stats)
         _say_gaps(source)
         _say_what_is_kept(saved)
@@ -305,6 +313,13 @@ def _frames(count: int) -> str:
 def _say_what_is_kept(files: Iterable[Saved]) -> None:
     for saved in files:
         typer.echo(f"{saved.what}: {saved.path} ({_frames(saved.frames)})")
+
+
+def _say_notes(notes: Sequence[str]) -> int:
+    """Say each, and give their number."""
+    for note in notes:
+        typer.echo(f"note: {note}")
+    return len(notes)
 
 
 class _Lasting(io.TextIOBase):

@@ -120,7 +120,9 @@ def write_bytes(path: Path, data: bytes, *, overwrite: bool = True) -> None:
 
 def write_json(path: Path, document: Any, *, overwrite: bool = True) -> None:
     """Write a JSON document whole; errors as :func:`write_bytes`."""
-    write_bytes(path, json.dumps(document, ensure_ascii=False).encode(), overwrite=overwrite)
+    write_bytes(
+        path, json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace"), overwrite=overwrite
+    )
 
 
 def write_image(path: Path, image: NDArray[np.uint8], *, overwrite: bool = True) -> None:

@@ -63,6 +63,8 @@ class RunStats:
     """Results whose suppression did not converge."""
     saved: tuple[Saved, ...] = ()
     """What was written."""
+    notes: tuple[str, ...] = ()
+    """Lines for a person: what could not be written as it was."""
     interrupt: KeyboardInterrupt | None = None
     """What the first Ctrl-C raised; the outputs are complete up to there."""
     network_hangs: bool = False
@@ -333,6 +335,7 @@ def run_pipeline(
         },
         unconverged=run.unconverged,
         saved=saved_by(sinks),
+        notes=tuple(note for sink in sinks for note in sink.notes),
         interrupt=interrupts[0] if interrupts else None,
         network_hangs=run.network_hangs,
     )

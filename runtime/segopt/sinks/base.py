@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -61,6 +62,8 @@ class Sink(ABC):
     """File or folder that it writes."""
     count: int = 0
     """Frames that are in it."""
+    notes: Sequence[str] = ()
+    """Lines for a person: what could not be kept."""
 
     def __enter__(self) -> Sink:
         return self

@@ -137,4 +137,6 @@ def add_to_tail(tail: dict[str, bytearray], name: str, value: Any) -> None:
 
 
 def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    # A file's name that is no UTF-8 has half of a surrogate pair for each odd byte, which JSON can hold escaped.
+    return text.encode("utf-8", "backslashreplace").decode()

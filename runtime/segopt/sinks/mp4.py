@@ -11,13 +11,16 @@ from typing import Any
 
 import av
 import cv2
+import numpy as np
 from av.error import FFmpegError
 
 from segopt.errors import SinkError
 from segopt.files.atomic import sink_error
 from segopt.files.reserved import ReservedFile
 from segopt.frame import Frame
+from segopt.sinks.audio import AudioTrack
 from segopt.sinks.remux import FRAGMENTED, remux
+from segopt.sources.sound import Sound
 
 ENCODERS = ("libx264", "libopenh264", "h264_nvenc", "h264_v4l2m2m", "h264_videotoolbox", "h264_mf")
 """H.264 encoders of libavcodec, in the order in which they are tried."""
@@ -36,7 +39,7 @@ _DEFAULT_TICK = Fraction(1, 90_000)
 
 
 class VideoWriter:
-    """An MP4 file with one H.264 stream: yuv420p, BT.709, index at the front.
+    """An MP4 file with one H.264 stream: yuv420p, BT.709, index at the front; and the source's sound.
 
     The file has a temporary name until it is closed, and is written in fragments, so that it plays up to the last
     one should the process be killed. Frames keep to the constant rate as long as their times do,
@@ -49,7 +52,13 @@ class VideoWriter:
     """
 
     def __init__(
-        self, path: Path, *, rate: Fraction, tick: Fraction | None = None, overwrite: bool = True
+        self,
+        path: Path,
+        *,
+        rate: Fraction,
+        tick: Fraction | None = None,
+        sound: Sound | None = None,
+        overwrite: bool = True,
     ) -> None:
         """Prepare to write; the file is made with the first frame.
 
@@ -58,6 +67,7 @@ class VideoWriter:
             rate: frames per second.
             tick: resolution of the times that will be given, in seconds.
             overwrite: replace a file that is there.
+            sound: what is heard with the frames, on the clock of their times.
 
         Raises:
             SinkError: PyAV has no H.264 encoder.
@@ -66,6 +76,8 @@ class VideoWriter:
         self._overwrite = overwrite
         self.frames = 0
         """Frames that are in the file, or on their way through the encoder."""
+        self.notes: list[str] = []
+        """Lines for a person: what could not be kept."""
         self._encoder = h264_encoder()
         self._step = 1 / rate
         self._tolerance = tick or Fraction(0)
@@ -81,6 +93,11 @@ class VideoWriter:
         self._written = 0
         self._unwritten = 0
         """Bytes in the fragment that the muxer still holds."""
+        self._end = Fraction(0)
+        self._sound = sound
+        self._audio: AudioTrack | None = None
+        if sound is not None:
+            sound.wanted = True
         self._closed = False
 
     def __enter__(self) -> VideoWriter:
@@ -95,7 +112,8 @@ class VideoWriter:
         """Append a frame.
 
         Args:
-            image: BGR uint8 [H, W, 3]; one of another size than the first is resized to it.
+            image: BGR uint8 [H, W, 3]; one of another size than the first is scaled into it, with black borders
+                where its shape is another one.
             time: seconds on any clock; None follows the rate.
             duration: seconds that it is shown; None is one over the rate.
 
@@ -110,8 +128,10 @@ class VideoWriter:
             frame = self._video_frame(image)
             frame.pts, frame.time_base = self._place(time), self._tick
             self._durations[frame.pts] = self._last_duration = self._length(duration)
+            self._end = (frame.pts + self._durations[frame.pts]) * self._tick
             self.frames += 1
             self._mux(self._stream.encode(frame))
+            self._mux_sound()
         except (FFmpegError, OSError) as error:
             self._fail(error)
         assert self._file is not None
@@ -137,6 +157,11 @@ class VideoWriter:
                 if self._file.full and self._file.remaining < needed:
                     break
                 self._mux([packet])
+            if self._audio is not None and not self._file.full:
+                self._mux_sound()
+                self._audio.close()
+                if self._audio.trouble:
+                    self.notes.append(f"{self.path}: {self._audio.trouble}")
         except (FFmpegError, OSError) as error:
             failure = error
         try:
@@ -211,6 +236,8 @@ class VideoWriter:
             context.gop_size = min(250, max(1, round(4 / self._step)))
             context.colorspace = context.color_primaries = context.color_trc = _BT709
             context.color_range = _MPEG_RANGE
+            if self._sound is not None:
+                self._audio = AudioTrack(self._container, self._sound)
         except (FFmpegError, OSError, ValueError) as error:
             file.discard()
             raise self._error(error) from None
@@ -223,7 +250,7 @@ class VideoWriter:
             if bottom in (0, 1) and right in (0, 1):
                 image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)  # type: ignore[assignment]
             else:
-                image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+                image = _fitted(image, width, height)
         frame = av.VideoFrame.from_ndarray(image, format="bgr24")
         return frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
 
@@ -259,8 +286,31 @@ class VideoWriter:
         width, height = self._size
         self._file.reserve = _RESERVE + width * height * 3 // 2 + self._index_size()
 
+    def _mux_sound(self) -> None:
+        if self._audio is None:
+            return
+        assert self._file is not None
+        origin = self._first_time or Fraction(0)
+        size, end = self._audio.size, self._file.end
+        self._audio.write(origin + self._end, origin)
+        added = self._audio.size - size
+        self._unwritten = added if self._file.end > end else self._unwritten + added
+
     def _index_size(self) -> int:
-        return (64 << 10) + _INDEX_BYTES * self.frames
+        sounds = 0 if self._audio is None else self._audio.packets
+        return (64 << 10) + _INDEX_BYTES * (self.frames + sounds)
+
+
+def _fitted(image: Frame, width: int, height: int) -> Frame:
+    """The whole image as large as it goes, in the middle of width x height."""
+    scale = min(width / image.shape[1], height / image.shape[0])
+    inner_width, inner_height = (max(1, round(side * scale)) for side in image.shape[1::-1])
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    inner = cv2.resize(image, (inner_width, inner_height), interpolation=method)
+    top, left = (height - inner_height) // 2, (width - inner_width) // 2
+    fitted = np.zeros((height, width, 3), np.uint8)
+    fitted[top : top + inner_height, left : left + inner_width] = inner
+    return fitted
 
 
 def _time_base(step: Fraction, tick: Fraction | None) -> tuple[Fraction, bool]:

@@ -33,7 +33,7 @@ class OverlayPictures(Sink):
 
 
 class OverlayVideo(Sink):
-    """The drawn video, at the source's own times."""
+    """The drawn video, at the source's own times and with its sound."""
 
     label = "overlay"
 
@@ -41,7 +41,10 @@ class OverlayVideo(Sink):
         from segopt.sinks.mp4 import VideoWriter
 
         self.path = path
-        self._writer = VideoWriter(path, rate=source.rate or Fraction(25), tick=source.tick, overwrite=overwrite)
+        self._writer = VideoWriter(
+            path, rate=source.rate or Fraction(25), tick=source.tick, sound=source.sound, overwrite=overwrite
+        )
+        self.notes = self._writer.notes
 
     def write(self, item: Finished) -> None:
         """Append the drawn frame."""

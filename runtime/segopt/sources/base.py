@@ -13,6 +13,7 @@ from typing import Literal
 
 from segopt.equality import ArrayEquality
 from segopt.frame import Frame
+from segopt.sources.sound import Sound
 
 Kind = Literal["pictures", "video"]
 
@@ -59,8 +60,13 @@ class Source(ABC):
     """Seconds: resolution of ``SourceFrame.time``."""
     files: Sequence[Path] = ()
     """The files that it reads, where it reads files."""
+    sound: Sound | None = None
+    """What is heard with the frames; None where there is nothing."""
+    notes: list[str]
+    """Lines for a person, as things are found: what was done to the frames so that they look as they should."""
 
     def __init__(self) -> None:
+        self.notes = []
         self._busy = threading.Lock()
         self._closed = False
 

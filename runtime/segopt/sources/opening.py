@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import glob
 import os
@@ -13,7 +14,7 @@ import cv2
 
 from segopt.errors import SourceError, UsageError
 from segopt.sources.base import Source
-from segopt.sources.pictures import PICTURE_SUFFIXES, PictureSource, natural_key
+from segopt.sources.pictures import PICTURE_SUFFIXES, PictureSource, natural_key, opencv_name
 from segopt.sources.reconnect import Reconnect, ReconnectingSource
 
 # fmt: off
@@ -23,6 +24,7 @@ VIDEO_SUFFIXES = frozenset({
 })
 # fmt: on
 _URL = re.compile(r"^[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_MOST = 2**31 - 1
 _DEVICE = re.compile(r"^(?:/dev/video)?(\d{1,3})$")
 
 
@@ -50,7 +52,9 @@ def open_source(
     """
     check_counts(stride, max_frames)
     spec = str(spec) if isinstance(spec, int) else os.fspath(spec)
-    opened = _open_stream(spec, stride, max_frames, timeout)
+    # What is there under this name is meant, whatever else the name could mean.
+    is_path = os.path.lexists(spec) and not _DEVICE.match(spec)
+    opened = None if is_path else _open_stream(spec, stride, max_frames, timeout)
     if opened is None:
         return _open_path(spec.removeprefix("file://"), stride, max_frames)
     label, source, reopen = opened
@@ -81,22 +85,27 @@ def _open_stream(
 def check_counts(stride: int, max_frames: int | None) -> None:
     """Raise a UsageError for a stride or limit below 1."""
     for name, value in (("--stride", stride), ("--max-frames", max_frames)):
-        if value is not None and value < 1:
-            raise UsageError(f"{name} {value}: must be 1 or more")
+        if value is not None and not 1 <= value <= _MOST:
+            raise UsageError(f"{name} {str(value)[:20]}: must be from 1 to {_MOST}")
 
 
 def _open_path(spec: str, stride: int, max_frames: int | None) -> Source:
     if not spec:
         raise SourceError("the source is empty; name a picture, folder, video, camera index or URL")
-    path = Path(spec).expanduser()
+    path = Path(spec)
     try:
-        exists, folder = path.exists(), path.is_dir()
+        if spec.startswith("~") and not path.exists():
+            with contextlib.suppress(RuntimeError):  # No such user.
+                path = path.expanduser()
+        exists, folder, plain = path.exists(), path.is_dir(), path.is_file()
     except OSError as error:
         raise SourceError(f"{spec}: cannot be read ({error.strerror}); check the name and your rights") from None
     if not exists:
         if glob.has_magic(spec):
             return _open_glob(spec, stride, max_frames)
         raise SourceError(f"{spec}: does not exist; {_near_names(path)}")
+    if not folder and not plain:
+        raise SourceError(f"{spec}: is a pipe, socket or device; name a file, a camera by its number, or a URL")
     if folder:
         return _open_folder(path, stride, max_frames)
     return _open_file(path, stride, max_frames)
@@ -107,11 +116,16 @@ def _open_file(path: Path, stride: int, max_frames: int | None) -> Source:
         raise SourceError(f"{path}: the file is empty; copy it again")
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return PictureSource(path.stem, [path], stride=stride, max_frames=max_frames)
-    if path.suffix.lower() not in VIDEO_SUFFIXES and path.is_file() and cv2.haveImageReader(str(path)):
+    if path.suffix.lower() not in VIDEO_SUFFIXES and path.is_file() and _is_picture(path):
         return PictureSource(path.stem, [path], stride=stride, max_frames=max_frames)
     from segopt.sources.video import VideoSource
 
     return VideoSource(str(path), stride=stride, max_frames=max_frames)
+
+
+def _is_picture(path: Path) -> bool:
+    with opencv_name(path) as name:
+        return bool(cv2.haveImageReader(name))
 
 
 def _open_folder(folder: Path, stride: int, max_frames: int | None) -> Source:

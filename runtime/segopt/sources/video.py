@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import av
-import cv2
-import numpy as np
 from av.error import FFmpegError
 from av.error import TimeoutError as AvTimeoutError
+from av.stream import Disposition
 
-from segopt.errors import SourceBrokenError, SourceError
-from segopt.frame import Frame
+from segopt.errors import SegoptError, SourceBrokenError, SourceError
+from segopt.pixel_limit import max_pixels, too_large
 from segopt.sources.base import Source, SourceFrame, frames_to_expect
-
-_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+from segopt.sources.conversion import Converter
+from segopt.sources.sound import Sound
+from segopt.sources.timeline import Timeline
 
 # Containers that say themselves when a packet is incomplete. MPEG-TS marks packets on every continuity error,
 # and recordings of broadcasts are full of those.
@@ -29,6 +30,9 @@ _HONEST_PACKETS = ("mov", "matroska", "avi", "flv")
 # Formats that libavformat guesses for files which are no video: text becomes ANSI art.
 _NO_VIDEO_FORMATS = frozenset({"tty", "bin", "idf", "xbin", "adf"})
 
+_FARTHEST_SOUND = 10
+"""Seconds of frames behind which a frame's sound is looked for; FFmpeg's muxers keep the two as near."""
+
 # PyAV up to 18 refuses a file whose tags are not UTF-8 unless told otherwise; PyAV 19 has no such option.
 _LENIENT: dict[str, Any] = (
     {"metadata_errors": "replace"} if hasattr(av.container.Container, "metadata_errors") else {}
@@ -36,7 +40,7 @@ _LENIENT: dict[str, Any] = (
 
 
 class VideoSource(Source):
-    """Frames of a video file or a network stream, upright, with their times."""
+    """Frames of a video file or a network stream as a player shows them, with their times."""
 
     kind = "video"
 
@@ -57,7 +61,8 @@ class VideoSource(Source):
         options = {"rtsp_transport": "tcp"} if spec.lower().startswith(("rtsp:", "rtsps:")) else {}
         try:
             self._container = av.open(
-                spec,
+                # Without its scheme, a name such as 2024-01-01T12:30:05.mp4 is taken for a protocol.
+                spec if self._is_url else f"file:{spec}",
                 mode="r",
                 options=options,
                 timeout=(timeout, timeout) if self._is_url else None,
@@ -67,7 +72,8 @@ class VideoSource(Source):
             raise SourceError(f"{self._label}: {self._why_not_opened(error)}") from None
         try:
             self._stream = self._pick_stream()
-        except SourceError:
+            self._limit_pixels()
+        except SegoptError:
             self._container.close()
             raise
         self.live = self._is_url and not self._container.duration
@@ -79,6 +85,18 @@ class VideoSource(Source):
         self.rate = (self._own_rate or Fraction(30)) / stride
         self._promised = None if self.live else self._promised_packets()
         self.frame_count = frames_to_expect(None if self.live else self._expected_frames(), stride, max_frames)
+        self._converter = Converter(self._stream.sample_aspect_ratio, self._note)
+        self._timeline = Timeline(
+            self._stream.index,
+            1 / (self._own_rate or Fraction(30)),
+            may_jump=self._container.format.flags & av.format.Flags.ts_discont.value != 0,
+            now=time.monotonic if self.live else None,
+        )
+        heard = self._container.streams.best("audio")
+        self.sound = Sound(heard) if heard is not None and heard.codec_context is not None else None
+
+    def _note(self, text: str) -> None:
+        self.notes.append(f"{self._label}: {text}")
 
     def _why_not_opened(self, error: Exception) -> str:
         reason = getattr(error, "strerror", None) or str(error)
@@ -89,12 +107,27 @@ class VideoSource(Source):
         return f"cannot be opened ({reason}); check the address, user and password"
 
     def _pick_stream(self) -> Any:
+        streams = []
         if self._container.format.name not in _NO_VIDEO_FORMATS:
-            for stream in self._container.streams.video:
-                cover = "attached_pic" in str(getattr(stream, "disposition", ""))
-                if not cover and stream.codec_context is not None:
-                    return stream
-        raise SourceError(f"{self._label}: has no video in it; give a video or a picture")
+            streams = [each for each in self._container.streams.video if _is_film(each)]
+        if not streams:
+            raise SourceError(f"{self._label}: has no video in it; give a video or a picture")
+        defaults = [each for each in streams if each.disposition & Disposition.default] or streams
+        taken = max(defaults, key=lambda each: (each.codec_context.width or 0) * (each.codec_context.height or 0))
+        if len(streams) > 1:
+            which = "default" if len(defaults) == 1 else "largest"
+            size = f"{taken.codec_context.width}x{taken.codec_context.height}"
+            self._note(
+                f"has {len(streams)} video streams; the {which} one (stream {taken.index}, {size}) is taken"
+            )
+        return taken
+
+    def _limit_pixels(self) -> None:
+        """Refuse a video of larger frames than the limit, and let the decoder refuse any that comes later."""
+        context = self._stream.codec_context
+        if (trouble := too_large(context.height or 0, context.width or 0)) is not None:
+            raise SourceError(f"{self._label}: {trouble}")
+        context.options = {**context.options, "max_pixels": str(max_pixels())}
 
     def _promised_packets(self) -> int | None:
         """Video packets that the container's own table lists."""
@@ -117,31 +150,55 @@ class VideoSource(Source):
 
     def _frames(self) -> Iterator[SourceFrame]:
         given = 0
-        for index, frame in enumerate(self._decoded()):
+        demuxed = self._demuxed()
+        for index, frame in enumerate(self._converter.frames(self._decoded(demuxed))):
             if index % self._stride:
                 continue
             stem = f"{self.name}-{index:06d}"
             tick: Fraction = frame.time_base or self.tick or Fraction(1, av.time_base)
             duration = getattr(frame, "duration", 0) if self._stride == 1 else 0
-            yield SourceFrame(
+            shown = SourceFrame(
                 index,
-                _upright(frame),
+                self._converter.picture(frame),
                 stem,
                 f"{stem}.jpg",
                 None if frame.pts is None else frame.pts * tick,
                 duration * tick if duration else None,
             )
             given += 1
+            if given == self._limit and shown.time is not None and not self.live:
+                self._read_sound(demuxed, shown.time + 1 / (self.rate or Fraction(25)))
+            yield shown
             if given == self._limit:
                 return
 
-    def _decoded(self) -> Iterator[Any]:
+    def _demuxed(self) -> Iterator[Any]:
+        """All packets, on one clock; those of the sound are put aside, too."""
+        for packet in self._container.demux():
+            self._timeline.place(packet)
+            if self.sound is not None and packet.stream.index == self.sound.stream.index:
+                self.sound.add(packet)
+            yield packet
+
+    def _read_sound(self, demuxed: Iterator[Any], end: Fraction) -> None:
+        """Read on to the end of the last frame's sound, which may be stored behind that frame."""
+        if self.sound is None or not self.sound.wanted:
+            return
+        with contextlib.suppress(FFmpegError):
+            for packet in demuxed:
+                stamp = packet.pts if packet.dts is None else packet.dts
+                if stamp is None or packet.time_base is None:
+                    continue
+                heard = packet.stream.index == self.sound.stream.index
+                if stamp * packet.time_base >= end + (0 if heard else _FARTHEST_SOUND):
+                    return
+
+    def _decoded(self, demuxed: Iterator[Any]) -> Iterator[Any]:
         """All frames that can be decoded; then an error if that was not all there should be."""
         packets = frames = 0
         end = Fraction(0)
         video_end = Fraction(0)
         broken: str | None = None
-        demuxed = self._container.demux()
         while True:
             try:
                 packet = next(demuxed, None)
@@ -173,6 +230,9 @@ class VideoSource(Source):
                 for frame in self._stream.codec_context.decode(None):
                     frames += 1
                     yield frame
+        if self._timeline.breaks:
+            times = "once" if self._timeline.breaks == 1 else f"{self._timeline.breaks} times"
+            self._note(f"its clock restarts or jumps {times}; what follows is put behind what came before")
         if broken is None:
             broken = "the stream ended" if self.live else self._shortfall(packets, video_end, end)
         if broken is not None and frames == 0:
@@ -211,10 +271,10 @@ class VideoSource(Source):
         self._container.close()
 
 
-def _upright(frame: Any) -> Frame:
-    image = cast(Frame, frame.to_ndarray(format="bgr24"))
-    turn = _TURNS.get(round(getattr(frame, "rotation", 0)) % 360)
-    return image if turn is None else np.ascontiguousarray(cv2.rotate(image, turn))
+def _is_film(stream: Any) -> bool:
+    """A video stream that can be decoded, and no cover picture."""
+    covers = Disposition.attached_pic | Disposition.timed_thumbnails
+    return stream.codec_context is not None and not stream.disposition & covers
 
 
 def _stream_duration(metadata: dict[str, str]) -> Fraction | None:

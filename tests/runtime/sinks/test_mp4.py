@@ -116,6 +116,17 @@ def test_a_frame_of_another_size_is_fitted_to_the_first(tmp_path):
     assert clips.play(tmp_path / "out.mp4").numbers == [0, 1]
 
 
+def test_a_frame_of_another_shape_is_not_stretched(tmp_path):
+    with VideoWriter(tmp_path / "out.mp4", rate=Fraction(10)) as video:
+        video.write(np.full((48, 64, 3), 200, np.uint8))
+        video.write(np.full((96, 96, 3), 200, np.uint8))
+    with open_source(str(tmp_path / "out.mp4")) as source:
+        image = list(source)[1].image[..., 0].astype(int)
+    assert image[:, :6].max() < 30
+    assert image[:, -6:].max() < 30
+    assert image[:, 12:-12].min() > 180
+
+
 def test_without_a_frame_there_is_no_file(tmp_path):
     with VideoWriter(tmp_path / "out.mp4", rate=Fraction(10)):
         pass

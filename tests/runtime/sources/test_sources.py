@@ -75,7 +75,7 @@ def test_stride_and_limit_keep_the_sources_own_indices(tmp_path, kind, options, 
 
 @pytest.mark.parametrize("option", ["stride", "max_frames"])
 def test_stride_and_limit_below_one_are_refused(option, tmp_path):
-    with pytest.raises(UsageError, match=r"must be 1 or more"):
+    with pytest.raises(UsageError, match="must be from 1 to"):
         open_source(str(tmp_path), **{option: 0})
 
 
@@ -111,6 +111,46 @@ def test_a_damaged_picture_in_a_folder_is_left_out_and_reported_at_the_end(tmp_p
     assert str(bad) in str(error)
     with pytest.raises(SourceError, match=bad.name):
         open_source(str(bad))
+
+
+def several(path, count, size=(48, 64)):
+    """One file with ``count`` pictures, the n-th one being ``frame(n)``."""
+    pil = pytest.importorskip("PIL.Image")
+    images = [pil.fromarray(clips.frame(i, size)[..., ::-1].copy()) for i in range(count)]
+    options = {} if path.suffix == ".tif" else {"duration": 100}
+    try:
+        images[0].save(path, save_all=True, append_images=images[1:], **options)
+    except (KeyError, OSError):
+        pytest.skip(f"this Pillow writes no {path.suffix}")
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".png", ".avif", ".tif", ".gif"])
+@pytest.mark.parametrize("count", [2, 90])
+def test_a_file_of_several_pictures_gives_them_all(tmp_path, suffix, count):
+    source, frames, error = read(several(tmp_path / f"a{suffix}", count))
+    assert error is None
+    assert numbers(frames) == [frame.index for frame in frames] == list(range(count))
+    assert source.frame_count == len({frame.name for frame in frames}) == count
+
+
+def test_files_of_several_pictures_in_a_folder_keep_their_place_and_get_names_of_their_own(tmp_path):
+    folder = clips.pictures(tmp_path / "in", ["a.png", "z.png"])
+    several(folder / "m.tif", 20)
+    source, frames, error = read(folder, stride=3)
+    assert error is None
+    assert [frame.index for frame in frames] == [0, 3, 6, 9, 12, 15, 18, 21]
+    assert numbers(frames) == [0, 2, 5, 8, 11, 14, 17, 1]
+    assert len(set(source.stems)) == source.frame_count + 14 == 22
+
+
+def test_a_damaged_file_of_several_pictures_is_left_out_and_reported(tmp_path):
+    folder = clips.pictures(tmp_path / "in", ["a.png", "z.png"])
+    path = several(folder / "m.png", 5)
+    path.write_bytes(path.read_bytes()[:-400])
+    _, frames, error = read(folder)
+    assert {frame.file_name for frame in frames} == {"a.png", "z.png"}
+    assert "m.png" in str(error)
 
 
 def test_a_constant_rate_video_gives_each_frame_with_its_time(tmp_path):
