@@ -45,7 +45,7 @@ def check_spec_decides_none(network: Network, spec: str) -> None:
     """
     if spec in _FIXED and network.settings:
         plain = NETWORKS[network.name]
-        _refuse(network.settings, _untrained(plain, plain.build), *_FIXED[spec], f"--weights {spec}")
+        _refuse(network.settings, plain, plain.build, *_FIXED[spec], f"--weights {spec}")
 
 
 def check_detectron2_decides_none(network: Network, path: Path) -> None:
@@ -57,30 +57,36 @@ def check_detectron2_decides_none(network: Network, path: Path) -> None:
     plain = NETWORKS[network.name]
     if plain.detectron2 is not None and network.settings:
         why = "a checkpoint of Detectron2 decides that itself"
-        _refuse(network.settings, _untrained(plain, plain.detectron2), IN_DETECTRON2, why, str(path))
+        _refuse(network.settings, plain, plain.detectron2, IN_DETECTRON2, why, str(path))
 
 
-def check_mmdetection_decides_none(settings: Settings, model: nn.Module, path: Path) -> None:
-    """Refuse settings for a checkpoint of mmdetection, whose configuration and rules decide them all.
-
-    Args:
-        settings: that are given.
-        model: the network that the checkpoint made.
-        path: of the checkpoint.
+def check_mmdetection_decides_none(network: Network, model: nn.Module, path: Path) -> None:
+    """Refuse settings that differ from what a checkpoint of mmdetection decides: all of them.
 
     Raises:
         ExportError: names the settings.
     """
-    _refuse(settings, model, settings, "a checkpoint of mmdetection decides its settings itself", str(path))
+    settings = network.settings
+    if found := [name for name in settings if to_json(settings[name]) != to_json(_own(model, name))]:
+        raise ExportError(
+            f"{path}: a checkpoint of mmdetection decides its settings itself; leave {', '.join(found)} out of "
+            "the settings"
+        )
 
 
-def _untrained(plain: Network, build: Callable[..., nn.Module]) -> nn.Module:
-    with torch.device("meta"):
-        return build(*((2, 2) if plain.branch == "panoptic" else (2,)))
-
-
-def _refuse(settings: Settings, model: nn.Module, names: Collection[str], why: str, what: str) -> None:
+def _refuse(
+    settings: Settings,
+    plain: Network,
+    build: Callable[..., nn.Module],
+    names: Collection[str],
+    why: str,
+    what: str,
+) -> None:
     given = [name for name in settings if name in names]
+    if not given:
+        return
+    with torch.device("meta"):
+        model = build(*((2, 2) if plain.branch == "panoptic" else (2,)))
     if found := [name for name in given if to_json(settings[name]) != to_json(_own(model, name))]:
         raise ExportError(f"{what}: {why}; leave {', '.join(found)} out of the settings")
 

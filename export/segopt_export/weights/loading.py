@@ -134,7 +134,7 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
         _check_counts(mmdetection_counts(state, path), path)
         translated = mmdetection_model(network, state, read_content(path), path, style=request.style)
         model, counts = translated.model, translated.counts
-        check_mmdetection_decides_none(network.settings, model, path)
+        check_mmdetection_decides_none(network, model, path)
         classes = translated.classes or _coco_classes(network, counts)
     elif is_detectron2(state):
         check_detectron2_decides_none(network, path)

@@ -193,7 +193,7 @@ class VideoWriter:
         try:
             if target is self._file:
                 self._file.rewind()
-            remux(fragments, target, self._last_duration)
+            remux(fragments, target, self._last_duration * self._tick)
         except BaseException:
             if target is not self._file:
                 target.discard()

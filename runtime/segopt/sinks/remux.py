@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,7 +24,7 @@ _BOX = 8
 _LARGE_BOX = 16
 
 
-def remux(fragmented: WrittenPart, target: ReservedFile, last_duration: int | None = None) -> int:
+def remux(fragmented: WrittenPart, target: ReservedFile, last_duration: Fraction | None = None) -> int:
     """Copy every packet into a plain MP4 with its index first.
 
     ``target`` may be the file that is read, rewound: without the fragments' headers each packet moves towards the
@@ -32,7 +33,7 @@ def remux(fragmented: WrittenPart, target: ReservedFile, last_duration: int | No
     Args:
         fragmented: whole fragments, from their start.
         target: empty; it is not committed.
-        last_duration: ticks that the last frame is shown. Where B-frames reorder, fragments do not say.
+        last_duration: seconds that the last frame is shown. Where B-frames reorder, fragments do not say.
 
     Returns:
         Video packets that were copied.
@@ -67,7 +68,8 @@ def remux(fragmented: WrittenPart, target: ReservedFile, last_duration: int | No
                 copied += 1
                 if waiting is not None:
                     # Only the end of the whole depends on it: the muxer counts from one decoding time to the next.
-                    waiting.duration = waiting.duration if last_duration is None else last_duration
+                    if last_duration is not None:
+                        waiting.duration = round(last_duration / waiting.time_base)
                     copy.mux(waiting)
                 waiting = packet
             packet.stream = streams[packet.stream.index]

@@ -161,3 +161,13 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path):
     video = VideoWriter(tmp_path / "file" / "out.mp4", rate=Fraction(25))
     with pytest.raises(SinkError, match=r"out\.mp4: cannot be written .*--output"):
         video.write(clips.frame(0))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 70])
+def test_frames_without_times_are_all_there_to_the_last(tmp_path, count):
+    with VideoWriter(tmp_path / "a.mp4", rate=Fraction(15)) as video:
+        for number in range(count):
+            video.write(clips.frame(number))
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == count
+        assert container.streams.video[0].duration * container.streams.video[0].time_base == Fraction(count, 15)
