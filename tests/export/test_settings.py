@@ -99,10 +99,8 @@ def through_the_module(model):
     return load_any(live_network(model, "mine", "instance", {}), WeightsRequest(), CANVAS)
 
 
-QUICK = ("mean and std", "box_score_thresh")
-
-
-@pytest.mark.parametrize("what", [pytest.param(w, marks=[] if w in QUICK else pytest.mark.slow) for w in CHANGED])
+@pytest.mark.slow
+@pytest.mark.parametrize("what", CHANGED)
 def test_the_same_tensors_with_other_settings(trained, what):
     """Through the settings file and through the live module; without either it is another network."""
     state, path = trained
