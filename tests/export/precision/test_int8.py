@@ -22,11 +22,11 @@ class Chain(nn.Module):
     def __init__(self, scale):
         super().__init__()
         generator = torch.Generator().manual_seed(0)
+        torch.manual_seed(0)  # The layers' biases are PyTorch's own.
         self.layers = nn.ModuleList(nn.Conv2d(c, 16, 3, padding=1) for c in (3, 16, 16, 16))
         with torch.no_grad():
             for layer in self.layers:
                 layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) / 8)
-                layer.bias.copy_(torch.randn(layer.bias.shape, generator=generator) / 8)
             self.layers[1].weight[:2] *= scale
             self.layers[2].weight[:, :2] /= scale
 
