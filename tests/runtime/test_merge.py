@@ -174,7 +174,9 @@ def assert_sound(segment_map, segments, case):
     assert all(segment.score >= np.float32(case["score_threshold"]) for segment in things)
     assert all(segment.area >= case["stuff_area"] for segment in stuff)
     assert max(Counter(segment.category_id for segment in stuff).values(), default=1) == 1
-    assert all(type(value) in (int, float, bool) for s in segments for value in dataclasses.astuple(s))
+    assert {segment.name for segment in segments} <= {""}
+    plain = (int, float, bool, str)
+    assert all(type(value) in plain for segment in segments for value in dataclasses.astuple(segment))
 
 
 @pytest.mark.parametrize("paste", PLANES)

@@ -93,7 +93,14 @@ class Card:
 
     def to_json(self) -> str:
         """The card as one JSON object."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+        return json.dumps(self.members(), ensure_ascii=False)
+
+    def members(self) -> dict[str, Any]:
+        """The card as plain values. Without settings it is the card that it was before there were any."""
+        members = dataclasses.asdict(self)
+        if not self.settings:
+            del members["settings"]
+        return members
 
     @classmethod
     def from_json(cls, text: str, *, source: str) -> Card:

@@ -84,7 +84,7 @@ class Sidecar:
 
     def to_json(self) -> str:
         """One JSON object: the card's members, and ``plan``."""
-        document = {**dataclasses.asdict(self.card), _MEMBER: dataclasses.asdict(self.plan)}
+        document = {**self.card.members(), _MEMBER: dataclasses.asdict(self.plan)}
         return json.dumps(document, ensure_ascii=False, indent=1)
 
 

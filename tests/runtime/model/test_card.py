@@ -42,7 +42,7 @@ PANOPTIC = Card(
     half_share=0.975,
     float_layers=("branches.0.model.backbone.conv1", "branches.0.model.classifier.4"),
 )
-ADDED_LATER = {"half_share": 0.0, "float_layers": ()}
+ADDED_LATER = {"half_share": 0.0, "float_layers": (), "settings": {}}
 """Fields that older files have not, and what they mean there."""
 
 
