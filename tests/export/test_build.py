@@ -20,6 +20,8 @@ from segopt_export.exporter import DEMO_NETWORKS, export
 from segopt_export.request import ExportRequest
 from segopt_export.weights.loading import WeightsRequest
 
+pytestmark = pytest.mark.slow
+
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (pip install 'segopt[rtx]')")
 
 CANVAS = (64, 64)

@@ -33,6 +33,8 @@ from segopt_export.weights.live import load_any
 from segopt_export.weights.loading import WeightsRequest
 from segopt_export.weights.random import enliven
 
+pytestmark = pytest.mark.slow
+
 CANVAS = (128, 160)
 SMALL = "maskrcnn_mobilenet_v3_small_fpn"
 OTHER_MEAN = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.25, 0.3, 0.2]}

@@ -23,6 +23,8 @@ from segopt_export.static.limits import DetectionLimits
 from segopt_export.weights.loading import Trained, WeightsRequest, load_weights
 from segopt_export.weights.random import random_picture
 
+pytestmark = pytest.mark.slow
+
 CANVAS = (64, 96)
 LIMITS = Thresholds(0.5, 0.5, 64)
 SEMANTIC = find_network(DEMO_NETWORKS["semantic"], "semantic")

@@ -15,6 +15,8 @@ from segopt_export.classes import read_panoptic_classes
 from segopt_export.networks.table import NETWORKS
 from segopt_export.weights.loading import WeightsRequest, load_weights
 
+pytestmark = pytest.mark.slow
+
 NETWORK = "panoptic_fpn_mobilenet_v3_small"
 CATEGORIES = [
     {"id": 5, "name": "sky", "isthing": 0},

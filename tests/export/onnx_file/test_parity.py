@@ -11,6 +11,8 @@ from lively import assert_same_detections
 from segopt_export.static.build import build_graph
 from segopt_export.static.limits import DetectionLimits
 
+pytestmark = pytest.mark.slow
+
 SMALL_DETECTOR = "maskrcnn_mobilenet_v3_small_fpn"
 semantic_networks = pytest.mark.parametrize("lively_network", lively.networks("semantic"), indirect=True)
 detectors = pytest.mark.parametrize("lively_network", lively.networks("instance"), indirect=True)

@@ -8,6 +8,8 @@ import pytest
 import lively
 import segopt
 
+pytestmark = pytest.mark.slow
+
 NETWORK = "fcn_mobilenet_v3_small_fpn"
 OPTIONS = ("--mode", "semantic", "--network", NETWORK, "--weights", "random", "--size", "64x96", "--no-build")
 

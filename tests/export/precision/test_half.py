@@ -17,6 +17,8 @@ from segopt_export.precision.calibration import LayerCall, measure_ranges
 from segopt_export.precision.half import MAX_VALUE, convert_to_half, in_half, layers_beyond_half
 from segopt_export.precision.norm_folding import fold_norms
 
+pytestmark = pytest.mark.slow
+
 INSTANCE = lively.parameter("maskrcnn_mobilenet_v3_small_fpn")
 
 

@@ -13,6 +13,8 @@ from segopt_export.onnx_file.tracing import trace
 from segopt_export.precision.int8 import LAYERS, MAX_NOISE, added_noise, first_layers, last_layers, quantize
 from segopt_export.static.maskrcnn import StaticMaskRCNN
 
+pytestmark = pytest.mark.slow
+
 CANVAS = (64, 96)
 
 

@@ -22,6 +22,8 @@ from segopt_export.static.build import build_graph
 from segopt_export.static.limits import DetectionLimits
 from segopt_export.weights.loading import WeightsRequest, load_weights
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parents[1] / "data"
 THINGS = 80
 INSTANCE = 1000

@@ -29,6 +29,8 @@ from segopt_export.static.roi_align import GatherReader
 from segopt_export.weights.loading import WeightsRequest, load_weights
 from segopt_export.weights.random import enliven
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parents[1] / "data"
 SMALL = NETWORKS["panoptic_fpn_mobilenet_v3_small"]
 CANVAS = (128, 160)
