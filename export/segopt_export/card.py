@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import onnx
 import torch
@@ -66,7 +67,7 @@ def make_card(
         categories=categories,
         weights={branch: network.origin for branch, network in trained.items()},
         stuff_classes=stuff,
-        max_detections=(request.limits.max_detections or 0) if "instance" in classes else 0,
+        max_detections=_slots(request, trained),
         mask_paste=_mask_paste(trained),
         mean=mean,
         std=std,
@@ -81,6 +82,14 @@ def make_card(
     # What is written must be read again: found out here, before the work.
     Card.from_json(card.to_json(), source="the new card")
     return card, notes
+
+
+def _slots(request: ExportRequest, trained: Mapping[Branch, Trained]) -> int:
+    """Detections per frame: those of the request, else the detector's own; 0 where there is none."""
+    detector: Any = trained.get("panoptic") or trained.get("instance")
+    if detector is None:
+        return 0
+    return request.limits.max_detections or int(detector.model.roi_heads.detections_per_img)
 
 
 def _mask_paste(trained: Mapping[Branch, Trained]) -> PasteRule:
