@@ -1,5 +1,6 @@
 """Lively random networks, their ONNX graphs, and torchvision's own answers for them, for tests of parity."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from segopt.masks.paste import paste_mask
 from segopt_export.card import make_card
+from segopt_export.classes import label_ids
 from segopt_export.networks.table import NETWORKS
 from segopt_export.onnx_file.checks import check_static, half_share
 from segopt_export.onnx_file.tracing import add_card, trace, write
@@ -63,6 +65,12 @@ class LivelyNetwork:
         """The network as PyTorch runs it, where it is one."""
         (trained,) = self.trained.values()
         return trained.model
+
+    @property
+    def label_ids(self) -> list[int]:
+        """The categories of a detector's classes, background first."""
+        (trained,) = self.trained.values()
+        return label_ids(trained.classes)
 
     def graph(self, target: Target) -> SegmentationGraph:
         """The static graph in single precision; it shares the networks' weights."""
@@ -163,14 +171,20 @@ def pictures(count: int, size: tuple[int, int] = CANVAS, *, seed: int = 7) -> Te
     return (stack.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).contiguous()
 
 
-def torchvision_detections(model: nn.Module, image: Tensor) -> list[Detections]:
-    """torchvision's own answer for uint8 BGR [B, H, W, 3], without resizing."""
+def torchvision_detections(model: nn.Module, image: Tensor, ids: Sequence[int] | None = None) -> list[Detections]:
+    """torchvision's own answer for uint8 BGR [B, H, W, 3], without resizing.
+
+    Its labels are indices of classes; ``ids`` says which category each one is, where that is another number.
+    """
     height, width = image.shape[1:3]
     model.transform.min_size, model.transform.max_size = (min(height, width),), max(height, width)
     batch = [picture.flip(-1).permute(2, 0, 1) / 255 for picture in image]
     with torch.no_grad():
         answers = model(batch)
-    return [Detections(a["boxes"], a["scores"], a["labels"], a["masks"][:, 0]) for a in answers]
+    labels = [a["labels"] if ids is None else torch.tensor(ids)[a["labels"]] for a in answers]
+    return [
+        Detections(a["boxes"], a["scores"], of, a["masks"][:, 0]) for a, of in zip(answers, labels, strict=True)
+    ]
 
 
 def torchvision_label_map(model: nn.Module, image: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class ExportRequest:
     """What to export; what is None is chosen."""
 
     mode: Mode
+    _: KW_ONLY
     networks: Mapping[Branch, str] = field(default_factory=dict)
     """Names of the table, or import paths to what builds one (``my_project.models:build``)."""
     modules: Mapping[Branch, nn.Module] = field(default_factory=dict)

@@ -49,7 +49,7 @@ def fusion_model(tmp_path_factory):
     path = tmp_path_factory.mktemp("bench") / "panoptic.onnx"
     networks = {"semantic": "lraspp_mobilenet_v3_large", "instance": "maskrcnn_mobilenet_v3_small_fpn"}
     weights = {"semantic": WeightsRequest("random"), "instance": WeightsRequest("demo")}
-    asked = ExportRequest("panoptic", networks, weights, (64, 96), batch=2, output=path)
+    asked = ExportRequest("panoptic", networks=networks, weights=weights, canvas=(64, 96), batch=2, output=path)
     made = export(asked).path
     # All of the random network's classes are stuff, so that there is something to merge.
     return with_card(made, stuff_classes={i: 100 + i for i in range(1, 21)}, stuff_area=20)

@@ -32,7 +32,7 @@ def test_semantic_label_maps(lively_network):
 @detectors
 def test_a_full_house_of_detections(lively_network):
     image = lively.pictures(2)
-    expected = lively.torchvision_detections(lively_network.model, image)
+    expected = lively.torchvision_detections(lively_network.model, image, lively_network.label_ids)
     assert [len(e) for e in expected] == [100, 100]
     eager = [lively.run_eager(lively_network.graph(target), image) for target in ("cpu", "tensorrt")]
     for outputs in (*eager, lively_network.single(image)):
@@ -52,7 +52,7 @@ def test_some_detections_and_none(lively_network):
     for shift, pictures, wanted in ((some, any, range(1, 100)), (40.0, all, range(1))):
         lively.more_background(model, shift)
         lively.more_background_in(onnx_run.model, shift)
-        expected = lively.torchvision_detections(model, image)
+        expected = lively.torchvision_detections(model, image, lively_network.label_ids)
         assert pictures(len(e) in wanted for e in expected), [len(e) for e in expected]
         for outputs in (lively.run_eager(graph, image), onnx_run(image)):
             assert outputs["converged"].tolist() == [1, 1]

@@ -163,7 +163,8 @@ BAD_FILES = {
 
 @pytest.mark.parametrize("kind", BAD_FILES)
 @pytest.mark.parametrize("name", ["bad.onnx", "bad.plan", "bad [red]名.onnx"])
-def test_files_that_are_no_model_are_one_line_and_status_1(segopt_cli, tmp_path, kind, name):
+def test_files_that_are_no_model_are_one_line_and_status_1(segopt_cli, tmp_path, monkeypatch, kind, name):
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / name
     BAD_FILES[kind](path)
     for arguments in (["info", path], ["info", path, "--json"], ["run", "--engine", path, sample(tmp_path)]):
