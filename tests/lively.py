@@ -18,6 +18,7 @@ from segopt_export.card import make_card
 from segopt_export.classes import label_ids
 from segopt_export.networks.table import NETWORKS
 from segopt_export.onnx_file.checks import check_static, half_share
+from segopt_export.onnx_file.tensorrt_rules import refusals
 from segopt_export.onnx_file.tracing import add_card, trace, write
 from segopt_export.precision.half import in_half
 from segopt_export.request import ExportRequest
@@ -129,7 +130,9 @@ class Traced:
 def traced(graph: nn.Module, batch: int, output_names=None) -> Traced:
     """Trace a static graph for so many pictures of the canvas."""
     names = tuple(output_names or graph.output_names)
-    return Traced(trace(graph, pictures(batch), names), names, batch)
+    model = trace(graph, pictures(batch), names)
+    assert refusals(model) == []
+    return Traced(model, names, batch)
 
 
 def run_eager(graph: SegmentationGraph, image: Tensor) -> dict[str, Tensor]:

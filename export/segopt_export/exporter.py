@@ -22,6 +22,7 @@ from segopt_export.onnx_file.checks import check_static, half_share
 from segopt_export.onnx_file.output import check_output
 from segopt_export.onnx_file.own_forward import check_own_forward
 from segopt_export.onnx_file.parity import ANYTHING, Figure, check_parity
+from segopt_export.onnx_file.tensorrt_rules import OLDEST, refusals
 from segopt_export.onnx_file.tracing import add_card, trace, write
 from segopt_export.precision.fitting import (
     BOUNDS,
@@ -121,6 +122,10 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
             quantized = quantize(model, [picture.numpy() for picture in fitted.pictures], request.target)
         model, card = quantized.model, replace(card, float_layers=tuple(quantized.float_layers))
         notes.append(note_on_quantized(quantized))
+    if request.target == "tensorrt" and (refused := refusals(model)):
+        notes.append(
+            f"{OLDEST}, the oldest that segopt supports, does not take {', '.join(refused)}; newer ones may"
+        )
     add_card(model, card)
     figures: list[Figure] = [*own_figures]
     pictures = torch.cat(fitted.pictures[:CHECKED] or [fitted.example])

@@ -40,7 +40,8 @@ class LabelMap(nn.Module):
 
     def forward(self, logits: Tensor) -> Tensor:
         """See the class."""
-        return logits.argmax(dim=1).to(torch.uint8)
+        # TensorRT 10 makes uint8 of FP32 and FP16 alone (DataType::kUINT8 in NvInferRuntimeBase.h).
+        return logits.argmax(dim=1).to(torch.float32).to(torch.uint8)
 
 
 class GraphBranch(nn.Module):

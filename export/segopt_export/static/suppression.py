@@ -49,13 +49,15 @@ def suppress(
     block = block or n
     # Zeros and ones as numbers throughout: a box stays while nothing presses on it, max(0, 1 - pressure).
     open_to_all = valid.to(boxes.dtype)[..., None, :]
+    order = torch.arange(n, dtype=torch.int32, device=boxes.device)
     kept, converged = [], []
     for start in range(0, n, block):
         size = min(block, n - start)
         rivals = _iou_above(boxes[..., start : start + size, :], boxes[..., start:, :], iou_threshold)
         if groups is not None:
             rivals = rivals & (groups[..., start : start + size, None] == groups[..., None, start:])
-        earlier = torch.ones(size, n - start, dtype=torch.bool, device=boxes.device).triu(diagonal=1)
+        # No triu: TensorRT's parser of 10.1 makes products of bools from its Trilu, which TensorRT refuses.
+        earlier = order[:size, None] < order[None, : n - start]
         suppresses = (rivals & earlier).to(boxes.dtype)
         within, later = suppresses[..., :size], suppresses[..., size:]
 
