@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import onnx
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto
 
 OLDEST = "TensorRT 10.3"
 OPSETS = range(9, 21)
@@ -118,4 +118,4 @@ def _value_types(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def _name(elem_type: int) -> str:
-    return helper.tensor_dtype_to_string(elem_type).removeprefix("TensorProto.")
+    return str(TensorProto.DataType.Name(elem_type))
