@@ -143,7 +143,7 @@ def _gpu(flavor: Flavor) -> Gpu | None:
 def _build(job: _Job, parsed: ParsedNetwork, display: Display) -> trt.IHostMemory:
     trt, options = job.flavor.module, job.options
     config = parsed.builder.create_builder_config()
-    options.apply(job.flavor, config)
+    options.apply(job.flavor, config, job.card)
     # Without it the inspector knows the layers' names and not their types.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     cache = _timing_cache(job)

@@ -24,6 +24,7 @@ def build(
     version_compatible: bool = False,
     compute_capabilities: str | Iterable[str] = (),
     optimization_level: int | None = None,
+    tf32: bool = False,
 ) -> Built:
     """Build a TensorRT plan from an ``.onnx`` file of ``segopt export``, as the command ``segopt build`` does.
 
@@ -43,6 +44,7 @@ def build(
         version_compatible: run with later versions of TensorRT too.
         compute_capabilities: TensorRT-RTX: build for these, ``("8.6", "8.9")`` or ``"8.6,8.9"``.
         optimization_level: 0 (builds fastest) to 5; None is TensorRT's own.
+        tf32: let layers of a model in FP32 round their inputs to TF32, which is faster and coarser.
 
     Returns:
         Where the plan is, its sidecar, its size in bytes, and notes.
@@ -62,6 +64,7 @@ def build(
         version_compatible=version_compatible,
         compute_capabilities=compute_capabilities,
         optimization_level=optimization_level,
+        tf32=tf32,
     )
     return builder.build(Path(onnx), options)
 
@@ -76,6 +79,7 @@ def build_options(
     version_compatible: bool = False,
     compute_capabilities: str | Iterable[str] = (),
     optimization_level: int | None = None,
+    tf32: bool = False,
 ) -> BuildOptions:
     """Options of :func:`build` in the builder's own types.
 
@@ -91,6 +95,7 @@ def build_options(
         version_compatible=version_compatible,
         compute_capabilities=_capabilities(compute_capabilities),
         optimization_level=optimization_level,
+        tf32=tf32,
     )
 
 

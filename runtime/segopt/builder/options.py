@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segopt.errors import UsageError
+from segopt.model.card import Card
 from segopt.tensorrt.flavor import Flavor
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class BuildOptions:
     """Build for these (``8.9``)."""
     optimization_level: int | None = None
     """0 (builds fastest) to 5."""
+    tf32: bool = False
+    """Let layers of a model in FP32 round their inputs to TF32: faster, and as coarse as half precision."""
 
     def arguments(self) -> tuple[str, ...]:
         """The part of the command line that shapes the plan: what building it again needs, here or elsewhere."""
@@ -61,6 +64,8 @@ class BuildOptions:
             named["--compute-capability"] = (",".join(self.compute_capabilities),)
         if self.optimization_level is not None:
             named["--optimization-level"] = (str(self.optimization_level),)
+        if self.tf32:
+            named["--tf32"] = ()
         return named
 
     def check(self, flavor: Flavor) -> list[str]:
@@ -93,9 +98,13 @@ class BuildOptions:
             if option in flavor.traits.ignored
         ]
 
-    def apply(self, flavor: Flavor, config: trt.IBuilderConfig) -> None:
+    def apply(self, flavor: Flavor, config: trt.IBuilderConfig, card: Card) -> None:
         """Set what was asked on a build that :meth:`check` found possible; timing caches are not its business."""
         trt = flavor.module
+        flavor.allow_capture(config)
+        if card.precision == "fp32" and not self.tf32:
+            # On by default, and so a plan that promises FP32 would multiply with 10 bits.
+            config.clear_flag(trt.BuilderFlag.TF32)
         if self.workspace is not None:
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, self.workspace)
         if self.hardware_compatible:

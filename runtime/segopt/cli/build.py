@@ -59,6 +59,9 @@ def build(
             metavar="0..5", help="A higher level takes longer to build.", show_default="TensorRT's own, 3"
         ),
     ] = None,
+    tf32: Annotated[
+        bool, typer.Option("--tf32", help="Let a model in FP32 multiply in TF32: faster, as coarse as FP16.")
+    ] = False,
 ) -> None:
     """Build a TensorRT plan from an .onnx file, on the machine that will run it."""
     from segopt.builder.from_options import build_options
@@ -72,6 +75,7 @@ def build(
         version_compatible=version_compatible,
         compute_capabilities=() if compute_capability is None else compute_capability,
         optimization_level=optimization_level,
+        tf32=tf32,
     )
     build_and_report(model, options)
 

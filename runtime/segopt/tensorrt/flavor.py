@@ -138,6 +138,16 @@ class Flavor:
         flag = getattr(self.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
         return 0 if flag is None else 1 << int(flag)
 
+    def allow_capture(self, config: trt.IBuilderConfig) -> None:
+        """Let inference be captured as a CUDA graph.
+
+        RTX may allocate memory while it executes, which no capture allows, unless a flag forbids it (release notes
+        of 1.2, "required when using CUDA stream capture"). TensorRT allocates when a context is made.
+        """
+        flag = getattr(self.module.BuilderFlag, "REQUIRE_USER_ALLOCATION", None)
+        if flag is not None:
+            config.set_flag(flag)
+
     def set_compute_capabilities(self, config: trt.IBuilderConfig, capabilities: tuple[str, ...]) -> None:
         """Compile for these (``8.9``), which are of :attr:`Traits.compute_capabilities`; RTX alone."""
         module, of_rtx = cast("TensorRtRtx", self.module), cast("rtx.IBuilderConfig", config)

@@ -28,6 +28,7 @@ from segopt.errors import CardError, EngineError, SinkError, UsageError
 from segopt.model import sidecar
 from segopt.model.card import METADATA_KEY
 from segopt.tensorrt.flavor import TRAITS, find_flavor
+from segopt.tensorrt.messages import start
 
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (pip install 'segopt[rtx]')")
 
@@ -92,6 +93,27 @@ def test_what_shaped_the_plan_is_recorded(semantic_engine, tmp_path):
     words = "--workspace 512MiB --compute-capability 8.6,8.9 --optimization-level 1"
     assert plan.options == tuple(words.split())
     assert f"semantic.onnx {words} --output" in plan.rebuild_command(tmp_path / "out" / "a.plan")
+
+
+@pytest.mark.parametrize(
+    ("precision", "tf32", "allowed"), [("fp32", False, False), ("fp32", True, True), ("fp16", False, True)]
+)
+def test_a_model_in_fp32_multiplies_in_fp32_unless_tf32_is_allowed(semantic_engine, precision, tf32, allowed):
+    flavor = find_flavor("tensorrt-rtx")
+    config = start(flavor, flavor.module.Builder).create_builder_config()
+    card = dataclasses.replace(segopt.read_card(semantic_engine), precision=precision)
+    assert config.get_flag(trt.BuilderFlag.TF32), "else this test shows nothing"
+    BuildOptions(tf32=tf32).apply(flavor, config, card)
+    assert config.get_flag(trt.BuilderFlag.TF32) == allowed
+    assert BuildOptions(tf32=tf32).arguments() == (("--tf32",) if tf32 else ())
+
+
+def test_a_plan_of_rtx_allocates_nothing_while_it_executes(semantic_engine):
+    """Else its stream cannot be captured."""
+    flavor = find_flavor("tensorrt-rtx")
+    config = start(flavor, flavor.module.Builder).create_builder_config()
+    BuildOptions().apply(flavor, config, segopt.read_card(semantic_engine))
+    assert config.get_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
 
 
 def test_steps_and_phases_are_shown_in_order(semantic_engine):

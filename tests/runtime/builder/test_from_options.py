@@ -26,8 +26,8 @@ def test_without_options_it_is_the_builders_default():
         ({"compute_capabilities": (8.9, 12.0)}, {"compute_capabilities": ("8.9", "12.0")}),
         ({"output": "a.plan", "timing_cache": Path("t")}, {"output": Path("a.plan"), "timing_cache": Path("t")}),
         (
-            {"hardware_compatible": True, "optimization_level": 2},
-            {"hardware_compatible": True, "optimization_level": 2},
+            {"hardware_compatible": True, "optimization_level": 2, "tf32": True},
+            {"hardware_compatible": True, "optimization_level": 2, "tf32": True},
         ),
     ],
 )
