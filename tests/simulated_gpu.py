@@ -2,28 +2,44 @@
 
 `SimulatedCuda` stands in for `cuda.bindings.runtime` and `SimulatedTensorRT` for `tensorrt` or `tensorrt_rtx`; the
 network itself runs in ONNX Runtime. Work in a stream is *not* done until somebody waits for it, so that results
-read too early, inputs overwritten too early and memory freed too early are wrong here as they would be on a GPU.
-It says nothing of TensorRT itself nor of speed: tests/gpu does, on a GPU.
+read too early, inputs written too late or overwritten too early and memory freed too early are wrong here as they
+would be on a GPU. As there, each thread has a current device, some errors stay until the process ends, and a
+thread that takes or frees memory spoils its own capture. It says nothing of TensorRT itself nor of speed:
+tests/gpu does, on a GPU.
 """
 
 import inspect
 import threading
 import weakref
 from collections import Counter, deque
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import onnxruntime
 import tensorrt_rtx as trt
+from cuda.bindings import driver as real_driver
 from cuda.bindings import runtime as real
+
+from segopt_export.onnx_file.tensorrt_rules import refusals
 
 GIB = 2**30
 _OK = real.cudaError_t.cudaSuccess
+_DRIVER_OK = real_driver.CUresult.CUDA_SUCCESS
+STICKY = (
+    real.cudaError_t.cudaErrorIllegalAddress,
+    real.cudaError_t.cudaErrorLaunchFailure,
+    real.cudaError_t.cudaErrorHardwareStackError,
+)
+"""After one of these nothing works any more in the process (CUDA's own documentation of them says so)."""
+_ALWAYS_WORK = ("cudaGetLastError", "cudaGetErrorString", "cudaDriverGetVersion", "cudaRuntimeGetVersion")
 
 
 class SimulatedCuda:
     """Functions of `cuda.bindings.runtime`, by the same names, arguments and return tuples."""
 
+    CUresult = real_driver.CUresult
     cudaError_t, cudaMemcpyKind = real.cudaError_t, real.cudaMemcpyKind  # noqa: N815
     cudaStreamCaptureMode = real.cudaStreamCaptureMode  # noqa: N815
     cudaStreamNonBlocking, cudaHostAllocDefault = real.cudaStreamNonBlocking, real.cudaHostAllocDefault  # noqa: N815
@@ -31,33 +47,71 @@ class SimulatedCuda:
     cudaEventDisableTiming = real.cudaEventDisableTiming  # noqa: N815
     cudaGetErrorString = staticmethod(real.cudaGetErrorString)  # noqa: N815
 
-    def __init__(self, *, memory=GIB):
+    def __init__(self, *, memory=GIB, devices=1, integrated=False):
         self.total = self.free = memory
+        """Of each GPU; the host's memory is apart from it, and never ends."""
+        self.integrated = integrated
+        self.devices = devices
+        self.used = Counter()
+        """Devices on which anything was allocated or made."""
         self.live = Counter()
         self.calls = Counter()
         self.fails = {}
         """Function to the error that it gives."""
+        self.sticky = None
         self.abandoned = 0
         """Pieces of work that were still to do when their stream went away."""
         self._objects = {}
         self._next = 1
+        self._current = threading.local()
+        self._capturing = {}
+        """Thread to the stream that it captures."""
 
     def __getattribute__(self, name):
         value = object.__getattribute__(self, name)
-        if inspect.ismethod(value) and name.startswith("cuda"):
+        if inspect.ismethod(value) and name.startswith(("cuda", "cuCtx")):
             self.calls[name] += 1
-            if name in self.fails:
-                return lambda *_: (self.fails[name], None)
+            code = self.fails.get(name)
+            if code in STICKY:
+                self.sticky = code
+            if self.sticky is not None and name.startswith("cuda") and name not in _ALWAYS_WORK:
+                code = self.sticky
+            if code is not None:
+                return lambda *_: (code, None)
         return value
 
     # Device and errors.
 
+    @property
+    def device(self):
+        """The current one of this thread."""
+        return getattr(self._current, "context", None) or 0
+
     def cudaGetDeviceCount(self):  # noqa: N802
-        return _OK, 1
+        return _OK, self.devices
 
     def cudaGetDeviceProperties(self, device):  # noqa: N802
-        assert device == 0
-        return _OK, SimpleNamespace(name=b"Simulated", major=8, minor=9, totalGlobalMem=self.total)
+        if not 0 <= device < self.devices:
+            return real.cudaError_t.cudaErrorInvalidDevice, None
+        name = b"Simulated" if device == 0 else b"Simulated %d" % device
+        memory = self.total
+        return _OK, SimpleNamespace(
+            name=name, major=8, minor=9, totalGlobalMem=memory, integrated=int(self.integrated)
+        )
+
+    def cudaSetDevice(self, device):  # noqa: N802
+        if not 0 <= device < self.devices:
+            return (real.cudaError_t.cudaErrorInvalidDevice,)
+        self._current.context = device
+        return (_OK,)
+
+    def cuCtxGetCurrent(self):  # noqa: N802
+        """A context is known by its device's number; a thread that never chose has none."""
+        return _DRIVER_OK, getattr(self._current, "context", None)
+
+    def cuCtxSetCurrent(self, context):  # noqa: N802
+        self._current.context = context
+        return (_DRIVER_OK,)
 
     def cudaDriverGetVersion(self):  # noqa: N802
         return _OK, 13000
@@ -71,22 +125,36 @@ class SimulatedCuda:
     def cudaMemGetInfo(self):  # noqa: N802
         return _OK, self.free, self.total
 
+    def spoil_capture(self):
+        """What a thread must not do while it captures ends its capture; the code, or that all is well."""
+        stream = self._capturing.get(threading.get_ident())
+        if stream is None:
+            return _OK
+        stream.valid = False
+        return real.cudaError_t.cudaErrorStreamCaptureUnsupported
+
     # Memory.
 
     def allocate(self, kind, size, *, backed=True):
-        if size > self.free:
+        if (code := self.spoil_capture()) != _OK:
+            return code, None
+        on_gpu = kind == "device memory"
+        if on_gpu and size > self.free:
             return real.cudaError_t.cudaErrorMemoryAllocation, None
         # Not zero: who forgets to write or to copy reads this.
         block = np.full(size if backed else 1, 0xA5, np.uint8)
-        self.free -= size
+        self.free -= size if on_gpu else 0
+        self.used[self.device] += 1
         self.live[kind] += 1
         self._objects[block.ctypes.data] = (kind, block, size)
         return _OK, block.ctypes.data
 
     def release(self, kind, address):
+        if kind.endswith("memory") and (code := self.spoil_capture()) != _OK:
+            return (code,)
         found, _, size = self._objects.pop(int(address))
         assert found == kind
-        self.free += size
+        self.free += size if kind == "device memory" else 0
         self.live[kind] -= 1
         return (_OK,)
 
@@ -113,15 +181,24 @@ class SimulatedCuda:
         expected = ("pinned memory", "device memory")[:: 1 if kind == kinds[0] else -1]
         assert (self._objects[int(source)][0], self._objects[int(target)][0]) == expected
 
-        def copy():
-            self.bytes_at(target, count)[:] = self.bytes_at(source, count)
+        def copy(launched):
+            found = self.bytes_at(source, count)
+            # The GPU may copy at once or later: what the host writes in between is a race.
+            assert launched is None or launched == found.tobytes(), "an input was written after its launch"
+            self.bytes_at(target, count)[:] = found
 
-        return (self.put(stream, copy),)
+        def launch():
+            """The copy, with what the host's memory holds now."""
+            launched = self.bytes_at(source, count).tobytes() if kind == kinds[0] else None
+            return partial(copy, launched)
+
+        return (self.put(stream, launch),)
 
     # Streams and events.
 
     def make(self, kind, thing):
         handle, self._next = self._next, self._next + 1
+        self.used[self.device] += 1
         self.live[kind] += 1
         self._objects[handle] = (kind, thing, 0)
         return _OK, handle
@@ -131,15 +208,17 @@ class SimulatedCuda:
         assert kind == "stream"
         return stream
 
-    def put(self, handle, work):
-        """Queue work, or record it where the stream is being captured."""
+    def put(self, handle, launch):
+        """Queue the work that `launch` gives, or record it where the stream is being captured."""
         stream = self.stream(handle)
+        if stream.device != self.device:
+            return real.cudaError_t.cudaErrorInvalidResourceHandle
         if stream.captured is None:
-            stream.queue.append(work)
+            stream.queue.append(launch())
         elif stream.thread != threading.get_ident():
             return real.cudaError_t.cudaErrorStreamCaptureWrongThread
         else:
-            stream.captured.append(work)
+            stream.captured.append(launch)
         return _OK
 
     def wait(self, stream, until=None):
@@ -148,11 +227,14 @@ class SimulatedCuda:
             # As on a GPU, the error of a piece of work is told to who waits for it.
             code = stream.queue.popleft()() or code
             stream.done += 1
+        if code in STICKY:
+            self.sticky = code
         return (code,)
 
     def cudaStreamCreateWithFlags(self, flags):  # noqa: N802
         assert flags == real.cudaStreamNonBlocking
-        return self.make("stream", SimpleNamespace(queue=deque(), done=0, captured=None, valid=True, thread=None))
+        stream = SimpleNamespace(queue=deque(), done=0, captured=None, valid=True, thread=None, device=self.device)
+        return self.make("stream", stream)
 
     def cudaStreamDestroy(self, stream):  # noqa: N802
         self.abandoned += len(self.stream(stream).queue)
@@ -165,13 +247,15 @@ class SimulatedCuda:
 
     def cudaEventCreateWithFlags(self, flags):  # noqa: N802
         assert flags == real.cudaEventBlockingSync | real.cudaEventDisableTiming
-        return self.make("event", SimpleNamespace(stream=None, until=0))
+        return self.make("event", SimpleNamespace(stream=None, until=0, device=self.device))
 
     def cudaEventDestroy(self, event):  # noqa: N802
         return self.release("event", event)
 
     def cudaEventRecord(self, event, stream):  # noqa: N802
         mark, where = self._objects[event][1], self.stream(stream)
+        if mark.device != where.device:
+            return (real.cudaError_t.cudaErrorInvalidResourceHandle,)
         mark.stream, mark.until = where, where.done + len(where.queue)
         return (_OK,)
 
@@ -185,11 +269,13 @@ class SimulatedCuda:
         assert mode == real.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         where = self.stream(stream)
         where.captured, where.valid, where.thread = [], True, threading.get_ident()
+        self._capturing[threading.get_ident()] = where
         return (_OK,)
 
     def cudaStreamEndCapture(self, stream):  # noqa: N802
         where = self.stream(stream)
         work, where.captured = where.captured, None
+        del self._capturing[threading.get_ident()]
         if not where.valid:
             return real.cudaError_t.cudaErrorStreamCaptureInvalidated, None
         return self.make("graph", work)
@@ -207,9 +293,8 @@ class SimulatedCuda:
     def cudaGraphLaunch(self, graph, stream):  # noqa: N802
         kind, work, _ = self._objects[graph]
         assert kind == "executable graph"
-        for each in work:
-            self.put(stream, each)
-        return (_OK,)
+        codes = [self.put(stream, each) for each in work]
+        return (next((code for code in codes if code != _OK), _OK),)
 
 
 class SimulatedTensorRT:
@@ -249,6 +334,7 @@ class _Runtime:
 class _Engine:
     def __init__(self, module, logger):
         self.module, self.logger = module, logger
+        assert refusals(onnx.load(module.model)) == [], "no such plan: TensorRT would not take the graph"
         session = onnxruntime.InferenceSession(str(module.model), providers=["CPUExecutionProvider"])
         self.session = session
         self.nodes = {node.name: node for node in (*session.get_inputs(), *session.get_outputs())}
@@ -353,4 +439,4 @@ class _Context:
                 bytes_of(name)[:] = np.ascontiguousarray(array).view(np.uint8).ravel()
             return _OK
 
-        return cuda.put(stream_handle, execute) == _OK
+        return cuda.put(stream_handle, lambda: execute) == _OK

@@ -22,6 +22,7 @@ FLOORS = {
     "segopt": [
         [
             "errors",
+            "device",
             "version",
             "native_library",
             "interrupts",

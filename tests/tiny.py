@@ -116,7 +116,9 @@ def _semantic(canvas, batch):
         helper.make_node("Cast", ["image"], ["values"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["values", "channel_axis"], ["mean"], keepdims=0),
         helper.make_node("Greater", ["mean", "middle"], ["bright"]),
-        helper.make_node("Cast", ["bright"], ["semantic"], to=TensorProto.UINT8),
+        # TensorRT 10 makes uint8 of floating point alone.
+        helper.make_node("Cast", ["bright"], ["index"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["index"], ["semantic"], to=TensorProto.UINT8),
     ]
     outputs = [helper.make_tensor_value_info("semantic", TensorProto.UINT8, [batch, *canvas])]
     constants = [

@@ -6,7 +6,8 @@ import ctypes
 from dataclasses import dataclass
 from pathlib import Path
 
-_MAJOR, _MINOR = 75, 76  # cuda.h: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+# cuda.h: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR, CU_DEVICE_ATTRIBUTE_INTEGRATED
+_MAJOR, _MINOR, _INTEGRATED = 75, 76, 18
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Gpu:
     """Such as ``8.9``."""
     memory: int = 0
     """Bytes."""
+    integrated: bool = False
+    """It works in the host's own memory, as a Jetson's does."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,15 @@ def cuda_version_text(number: int) -> str:
 
 
 def _gpu(cuda: ctypes.CDLL, ordinal: int) -> Gpu:
-    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    device, major, minor, integrated = (ctypes.c_int() for _ in range(4))
     name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
     cuda.cuDeviceGet(ctypes.byref(device), ordinal)
     cuda.cuDeviceGetName(name, len(name), device)
     cuda.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, device)
     cuda.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device)
+    cuda.cuDeviceGetAttribute(ctypes.byref(integrated), _INTEGRATED, device)
     cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
-    return Gpu(name.value.decode(), f"{major.value}.{minor.value}", memory.value)
+    return Gpu(name.value.decode(), f"{major.value}.{minor.value}", memory.value, bool(integrated.value))
 
 
 def _error(cuda: ctypes.CDLL, code: int) -> str:

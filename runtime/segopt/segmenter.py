@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.backends import Backend, Device, Pending, open_backend
+from segopt.backends import Backend, Pending, open_backend
 from segopt.decode import (
     Detections,
     Outputs,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 def load(
     path: str | os.PathLike[str],
-    device: Device = "auto",
+    device: str = "auto",
     score_threshold: float | None = None,
     *,
     mode: Mode | None = None,
@@ -54,8 +54,8 @@ def load(
 
     Args:
         path: the model file, ``NAME.onnx`` or ``NAME.plan``.
-        device: ``auto`` takes a GPU where one works, ``cpu`` and ``cuda`` insist; ``tensorrt`` is ONNX Runtime's
-            TensorRT provider. A plan runs on a GPU alone.
+        device: ``auto`` takes a GPU where one works, ``cpu`` and ``cuda`` insist; ``cuda:1`` is the second GPU;
+            ``tensorrt`` is ONNX Runtime's TensorRT provider. A plan runs on a GPU alone.
         score_threshold: lowest score of a detection, 0 to 1; None takes the card's (0.5).
         mode: the view to give; None takes the model's own. A panoptic model also has a ``semantic`` and an
             ``instance`` view.

@@ -71,7 +71,12 @@ def test_graphs_and_overlap_change_no_bit(make_model, images, mode):
     graphs.close()
 
 
-def test_loading_again_and_again_takes_no_memory(make_model, images):
+def noise(gpu):
+    """Bytes of memory that come and go by themselves: on an integrated GPU with every process of the system."""
+    return 256 * MIB if gpu.integrated else 0
+
+
+def test_loading_again_and_again_takes_no_memory(gpu, make_model, images):
     model = make_model("panoptic")
 
     def load_and_run():
@@ -85,17 +90,17 @@ def test_loading_again_and_again_takes_no_memory(make_model, images):
     for _ in range(50):
         load_and_run()
     after, _ = cuda.device_memory()
-    assert before - after < 8 * MIB
+    assert before - after < 8 * MIB + noise(gpu)
 
 
-def test_running_again_and_again_takes_no_memory(make_model, images):
+def test_running_again_and_again_takes_no_memory(gpu, make_model, images):
     with segopt.load(make_model("semantic").plan) as segmenter:
         segmenter.backend.infer({"image": images[0]})
         before, _ = cuda.device_memory()
         for i in range(2000):
             segmenter.backend.infer({"image": images[i % len(images)]})
         after, _ = cuda.device_memory()
-    assert before - after < MIB
+    assert before - after < MIB + noise(gpu)
 
 
 def test_two_plans_run_in_two_threads_at_once(make_model, images):
@@ -127,7 +132,9 @@ def test_two_plans_run_in_two_threads_at_once(make_model, images):
     assert errors == []
 
 
-def test_a_full_gpu_is_one_line_and_frees_what_was_taken(make_model, images):
+def test_a_full_gpu_is_one_line_and_frees_what_was_taken(gpu, make_model, images):
+    if gpu.integrated:
+        pytest.skip("the GPU's memory is the system's: to fill it is to stop the machine")
     model = make_model("panoptic")
     segopt.load(model.plan).close()
     taken = []

@@ -27,6 +27,7 @@ def simulated(monkeypatch):
     monkeypatch.setattr(calls, "runtime", lambda: gpu)
     for module in (cuda.stream, cuda.memory, cuda.graph):
         monkeypatch.setattr(module, "runtime", lambda: gpu)
+    monkeypatch.setattr(calls, "driver", lambda: gpu)
     return gpu
 
 
@@ -151,9 +152,9 @@ def test_arrays_go_to_the_gpu_and_back_once_the_stream_is_waited_for(simulated):
 def test_an_event_waits_for_what_came_before_it(simulated):
     with cuda.Stream() as stream, cuda.Event() as event:
         done = []
-        simulated.put(stream.handle, lambda: done.append("before"))
+        simulated.put(stream.handle, lambda: lambda: done.append("before"))
         event.record(stream)
-        simulated.put(stream.handle, lambda: done.append("after"))
+        simulated.put(stream.handle, lambda: lambda: done.append("after"))
         event.synchronize()
         assert done == ["before"]
 
@@ -161,7 +162,7 @@ def test_an_event_waits_for_what_came_before_it(simulated):
 def test_a_graph_replays_what_was_captured(simulated):
     done = []
     with cuda.Stream() as stream:
-        with cuda.capture(stream, lambda: simulated.put(stream.handle, lambda: done.append(1))) as graph:
+        with cuda.capture(stream, lambda: simulated.put(stream.handle, lambda: lambda: done.append(1))) as graph:
             assert done == []
             for _ in range(3):
                 graph.launch(stream)
@@ -179,10 +180,72 @@ def test_a_capture_that_fails_leaves_the_stream_usable(simulated):
         with pytest.raises(cuda.CudaError, match="cudaErrorStreamCaptureUnsupported"):
             cuda.capture(stream, work)
         done = []
-        simulated.put(stream.handle, lambda: done.append(1))
+        simulated.put(stream.handle, lambda: lambda: done.append(1))
         stream.synchronize()
         assert done == [1]
     assert not any(simulated.live.values())
+
+
+def garbage():
+    """An array of the GPU that only the collector finds."""
+    cycle = [cuda.DeviceArray((4,), "u1")]
+    cycle.append(cycle)
+
+
+@pytest.mark.usefixtures("simulated")
+def test_a_capture_is_not_spoiled_by_garbage():
+    thresholds = gc.get_threshold()
+    with cuda.Stream() as stream:
+
+        def work():
+            gc.set_threshold(1)
+            cycles = [[] for _ in range(100)]
+            for cycle in cycles:
+                cycle.append(cycle)
+
+        garbage()
+        try:
+            cuda.capture(stream, work).close()
+        finally:
+            gc.set_threshold(*thresholds)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with cuda.Stream() as stream:
+            cuda.capture(stream, lambda: None).close()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+@pytest.mark.usefixtures("simulated")
+def test_memory_that_is_taken_in_a_capture_spoils_it():
+    """As on a GPU: without this the simulation would let pass what CUDA refuses."""
+    with cuda.Stream() as stream, pytest.raises(cuda.CudaError, match="cudaErrorStreamCaptureUnsupported"):
+        cuda.capture(stream, lambda: cuda.DeviceArray((4,), "u1"))
+
+
+@pytest.mark.usefixtures("simulated")
+def test_an_input_that_is_written_after_its_launch_is_a_race():
+    with cuda.Stream() as stream, cuda.PinnedArray((4,), "u1") as host, cuda.DeviceArray((4,), "u1") as array:
+        array.copy_from(host, stream)
+        host.array[:] = 7
+        with pytest.raises(AssertionError, match="written after its launch"):
+            stream.synchronize()
+        stream.synchronize()
+
+
+def test_a_thread_returns_to_its_own_gpu(monkeypatch):
+    gpu = SimulatedCuda(devices=3)
+    for name in ("runtime", "driver"):
+        monkeypatch.setattr(calls, name, lambda: gpu)
+    with cuda.on_device(2):
+        assert gpu.device == 2
+        with cuda.on_device(1):
+            assert gpu.device == 1
+        assert gpu.device == 2
+    # This thread had chosen none, and has none: no context was made on GPU 0.
+    assert gpu.cuCtxGetCurrent()[1] is None
 
 
 def test_closing_twice_releases_once_and_use_after_it_is_one_line(simulated):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from segopt.errors import SegoptError, UsageError
 from segopt.segmenter import Segmenter
@@ -34,9 +33,6 @@ from segopt_bench.reporting.machine import (
 )
 from segopt_bench.requirements import need_evaluation_packages
 
-if TYPE_CHECKING:
-    from segopt.backends import Device
-
 Watch = Callable[[str], AbstractContextManager[Progress]]
 """Called with what is being done; gives a progress callback for as long as it lasts."""
 
@@ -58,7 +54,7 @@ class Request:
     pictures: int = 8
     rounds: int = 30
     warmup: int = 3
-    device: Device = "auto"
+    device: str = "auto"
     eager: EagerOptions = field(default_factory=EagerOptions)
     accuracy_scenes: int = 0
     """Scenes to evaluate each engine on; 0 evaluates none."""

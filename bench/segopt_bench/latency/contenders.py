@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from segopt.device import parse_device
 from segopt.errors import SegoptError, UsageError, first_line
 from segopt.model.card import Card
 from segopt.model.reading import read_card
@@ -19,7 +20,6 @@ from segopt_bench.latency.rounds import Contender
 if TYPE_CHECKING:
     from torch import nn
 
-    from segopt.backends import Device
     from segopt.stages import Stages
 
 EAGER = "PyTorch eager"
@@ -95,7 +95,7 @@ def group_engines(engines: Sequence[Path]) -> list[Group]:
     return [Group(members[0][1], tuple(path for path, _ in members)) for members in groups.values()]
 
 
-def load_engine(path: Path, card: Card, device: Device) -> Segmenter:
+def load_engine(path: Path, card: Card, device: str) -> Segmenter:
     """Load an engine to be timed; arguments and errors as of :func:`segopt.load`."""
     return load(path, device, INSTANCE_SCORE if card.mode == "instance" else None)
 
@@ -112,7 +112,7 @@ def engine_contenders(loaded: Sequence[tuple[Path, Segmenter]]) -> list[Contende
 
 
 def eager_contenders(
-    card: Card, thresholds: Thresholds, device: Device, options: EagerOptions
+    card: Card, thresholds: Thresholds, device: str, options: EagerOptions
 ) -> tuple[list[Contender], list[Missing]]:
     """The PyTorch side of a group, and what of it there is not."""
     absent = [name for name in ("torch", "torchvision") if importlib.util.find_spec(name) is None]
@@ -124,8 +124,10 @@ def eager_contenders(
     from segopt_bench.pytorch.eager import EagerSegmenter
     from segopt_bench.pytorch.network import load_trained
 
-    place = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    title = torch.cuda.get_device_name() if place == "cuda" else "CPU"
+    where = parse_device(device)
+    on_gpu = where.kind != "cpu" and torch.cuda.is_available()
+    place = f"cuda:{where.number}" if on_gpu else "cpu"
+    title = torch.cuda.get_device_name(where.number) if on_gpu else "CPU"
     version = str(torch.__version__).partition("+")[0]
 
     def contender(how: str, precision: str, *, half: bool = False, compiled: bool = False) -> Contender:
@@ -137,7 +139,7 @@ def eager_contenders(
 
     kinds: list[tuple[str, Callable[[], Contender]]] = [(EAGER, lambda: contender("eager", "fp32"))]
     missing: list[Missing] = []
-    if place == "cuda":
+    if on_gpu:
         kinds.append((f"{EAGER}, fp16", lambda: contender("eager", "fp16 autocast", half=True)))
     else:
         missing.append(Missing(f"{EAGER}, fp16", "PyTorch's half precision is for a GPU"))

@@ -37,7 +37,7 @@ class EagerSegmenter(Stages):
         thresholds: of scores, overlap and stuff.
         networks: branch to its network, in eval mode. They are changed in place: detectors resize no more, and
             leave pasting to :meth:`assemble`.
-        device: ``cpu`` or ``cuda``.
+        device: ``cpu``, ``cuda`` or ``cuda:1``.
         half: run in mixed half precision (autocast), which is for a GPU.
         compiled: pass the networks to ``torch.compile``.
     """

@@ -20,20 +20,24 @@ class Pending(Generic[_Outputs]):
     """An inference that was started.
 
     Args:
-        finish: waits for its end and gives the outputs, or raises what went wrong. It is called once.
+        finish: waits for its end and gives the outputs, or raises what went wrong. It is called again only where
+            an interrupt kept it from ending.
     """
 
     def __init__(self, finish: Callable[[], _Outputs]) -> None:
         self._finish: Callable[[], _Outputs] | None = finish
-        self._outputs: _Outputs
+        self._outputs: tuple[_Outputs] | None = None
         self._error: Exception | None = None
 
     def wait(self) -> None:
-        """Wait for its end and keep what came of it, outputs or error; a second time does nothing."""
+        """Wait for its end and keep what came of it, outputs or error; a second time does nothing.
+
+        An interrupt leaves it under way: it can be waited for again.
+        """
         if self._finish is None:
             return
         try:
-            self._outputs = self._finish()
+            self._outputs = (self._finish(),)
         except Exception as error:
             # The traceback would keep what the inference ran in.
             self._error = error.with_traceback(None)
@@ -49,9 +53,10 @@ class Pending(Generic[_Outputs]):
             EngineError: the runtime failed.
         """
         self.wait()
-        if self._error is not None:
+        if self._outputs is None:
+            assert self._error is not None
             raise self._error
-        return self._outputs
+        return self._outputs[0]
 
 
 class Backend(ABC):

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segopt.backends.base import Backend, Tensors, check_inputs
 from segopt.backends.providers import CPU, TITLES, check_provider, preload_libraries, wanted_providers
+from segopt.device import parse_device
 from segopt.errors import EngineError, first_line
 from segopt.model.tensors import TensorSpec
-
-if TYPE_CHECKING:
-    from segopt.backends import Device
 
 _DTYPES = {
     "tensor(uint8)": np.uint8,
@@ -37,7 +35,8 @@ class OnnxRuntimeBackend(Backend):
 
     Args:
         path: the ONNX file.
-        device: ``auto`` takes the GPU where one works, ``cuda`` and ``tensorrt`` insist on that provider.
+        device: ``auto`` takes the GPU where one works, ``cuda`` and ``tensorrt`` insist on that provider,
+            ``cuda:1`` is the second GPU.
         bind: keep inputs and outputs at one place in the device's memory, allocated once, and copy to and from it;
             None does so on a GPU.
 
@@ -45,19 +44,21 @@ class OnnxRuntimeBackend(Backend):
         EngineError: ONNX Runtime is not installed, the device is not there, or the file does not load.
     """
 
-    def __init__(self, path: Path, device: Device = "auto", *, bind: bool | None = None) -> None:
-        ort = _import_onnxruntime()
-        preload_libraries(ort, device)
-        session = _create_session(ort, path, wanted_providers(ort, device, path))
+    def __init__(self, path: Path, device: str = "auto", *, bind: bool | None = None) -> None:
+        ort, where = _import_onnxruntime(), parse_device(device)
+        preload_libraries(ort, where)
+        session = _create_session(ort, path, wanted_providers(ort, where, path))
         provider = session.get_providers()[0]
-        check_provider(provider, device, path)
+        check_provider(provider, where, path)
         self._path = path
         self.name = f"ONNX Runtime {ort.__version__} ({TITLES.get(provider, provider)})"
         self.inputs = {node.name: _spec(node, path) for node in session.get_inputs()}
         self.outputs = {node.name: _spec(node, path) for node in session.get_outputs()}
         on_gpu = provider != CPU
         self._run: Callable[[Tensors], dict[str, NDArray[np.generic]]] | None = (
-            _BoundSession(ort, session, self.inputs, self.outputs, "cuda" if on_gpu else "cpu")
+            _BoundSession(
+                ort, session, self.inputs, self.outputs, ("cuda", where.number) if on_gpu else ("cpu", 0)
+            )
             if (on_gpu if bind is None else bind)
             else _Session(ort, session, self.outputs)
         )
@@ -103,20 +104,20 @@ class _BoundSession:
         session: Any,
         inputs: Mapping[str, TensorSpec],
         outputs: Mapping[str, TensorSpec],
-        device: str,
+        device: tuple[str, int],
     ) -> None:
         self._session = session
         self._binding = session.io_binding()
         allocate = ort.OrtValue.ortvalue_from_shape_and_type
-        self._inputs = {name: allocate(spec.shape, spec.dtype.type, device) for name, spec in inputs.items()}
-        self._outputs = {name: allocate(spec.shape, spec.dtype.type, device) for name, spec in outputs.items()}
+        self._inputs = {name: allocate(spec.shape, spec.dtype.type, *device) for name, spec in inputs.items()}
+        self._outputs = {name: allocate(spec.shape, spec.dtype.type, *device) for name, spec in outputs.items()}
         for name, value in self._inputs.items():
             self._binding.bind_ortvalue_input(name, value)
         for name, value in self._outputs.items():
             self._binding.bind_ortvalue_output(name, value)
         # From a GPU, numpy() copies; in the host's memory it is the value itself, which the next run overwrites.
         self._take: Callable[[Any], NDArray[np.generic]] = (
-            (lambda value: value.numpy().copy()) if device == "cpu" else (lambda value: value.numpy())
+            (lambda value: value.numpy().copy()) if device[0] == "cpu" else (lambda value: value.numpy())
         )
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[np.generic]]:

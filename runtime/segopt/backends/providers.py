@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from segopt.errors import EngineError
 
 if TYPE_CHECKING:
-    from segopt.backends import Device
+    from segopt.device import Device, Kind
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -21,13 +21,13 @@ TENSORRT = "TensorrtExecutionProvider"
 
 TITLES: Mapping[str, str] = {CPU: "CPU", CUDA: "CUDA", TENSORRT: "TensorRT"}
 
-_WANTED: Mapping[Device, tuple[str, ...]] = {
+_WANTED: Mapping[Kind, tuple[str, ...]] = {
     "auto": (CUDA, CPU),
     "cpu": (CPU,),
     "cuda": (CUDA, CPU),
     "tensorrt": (TENSORRT, CUDA, CPU),
 }
-_INSISTED: Mapping[Device, str] = {"cuda": CUDA, "tensorrt": TENSORRT}
+_INSISTED: Mapping[Kind, str] = {"cuda": CUDA, "tensorrt": TENSORRT}
 
 
 def wanted_providers(ort: Any, device: Device, model: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -42,14 +42,14 @@ def wanted_providers(ort: Any, device: Device, model: Path) -> list[tuple[str, d
         EngineError: this ONNX Runtime has no such provider.
     """
     available = ort.get_available_providers()
-    insisted = _INSISTED.get(device)
+    insisted = _INSISTED.get(device.kind)
     if insisted is not None and insisted not in available:
         raise EngineError(
             f"this ONNX Runtime has no {TITLES[insisted]} provider; install the GPU build with "
             "`pip install 'segopt[gpu]'`, or run with --device cpu"
         )
-    names = [name for name in _WANTED[device] if name in available]
-    return [(name, _engine_cache(model) if name == TENSORRT else {}) for name in names]
+    names = [name for name in _WANTED[device.kind] if name in available]
+    return [(name, _options(name, device, model)) for name in names]
 
 
 def check_provider(provider: str, device: Device, model: Path) -> None:
@@ -63,7 +63,7 @@ def check_provider(provider: str, device: Device, model: Path) -> None:
     Raises:
         EngineError: it is not the one that the device insists on.
     """
-    insisted = _INSISTED.get(device)
+    insisted = _INSISTED.get(device.kind)
     if insisted is not None and provider != insisted:
         raise EngineError(
             f"{model}: ONNX Runtime could not start its {TITLES[insisted]} provider (the driver or its libraries "
@@ -78,12 +78,18 @@ def preload_libraries(ort: Any, device: Device) -> None:
     better. What cannot be loaded is left to them.
     """
     with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
-        if device != "cpu" and hasattr(ort, "preload_dlls"):
+        if device.kind != "cpu" and hasattr(ort, "preload_dlls"):
             ort.preload_dlls()
     with contextlib.suppress(Exception):
-        if device == "tensorrt":
+        if device.kind == "tensorrt":
             # Its wheel carries libnvinfer and loads it.
             importlib.import_module("tensorrt")
+
+
+def _options(provider: str, device: Device, model: Path) -> dict[str, Any]:
+    if provider == CPU:
+        return {}
+    return {"device_id": str(device.number), **(_engine_cache(model) if provider == TENSORRT else {})}
 
 
 def _engine_cache(model: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segopt.cli.run import Device
+from segopt.cli.run import DEVICES, check_device
 from segopt.cli.steps import counting
 from segopt.cli.weight_files import InstanceWeights, SemanticWeights, weight_files
 
@@ -59,7 +59,12 @@ def bench(
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a page with tables and plots.", show_default=False)
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where to run; auto takes a GPU where one works.")] = Device.auto,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar=DEVICES, callback=check_device, help="Where to run; auto takes a GPU where one works."
+        ),
+    ] = "auto",
 ) -> None:
     """Measure latency stage by stage, against PyTorch on the same frames, canvas and weights."""
     from segopt.files.atomic import check_new, check_writable, make_folder, write_json
@@ -83,7 +88,7 @@ def bench(
             pictures=pictures,
             rounds=rounds,
             warmup=warmup,
-            device=device.value,
+            device=device,
             eager=EagerOptions(files, compiled),
             accuracy_scenes=scenes if accuracy else 0,
             layers=layers,

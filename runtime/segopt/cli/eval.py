@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segopt.cli.run import Device, View
+from segopt.cli.run import DEVICES, View, check_device
 from segopt.cli.steps import counting
 from segopt.cli.weight_files import InstanceWeights, SemanticWeights, weight_files
 from segopt.errors import UsageError
@@ -74,7 +74,12 @@ def eval(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the file of --json if it is there.")
     ] = False,
-    device: Annotated[Device, typer.Option(help="Where to run; auto takes a GPU where one works.")] = Device.auto,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar=DEVICES, callback=check_device, help="Where to run; auto takes a GPU where one works."
+        ),
+    ] = "auto",
 ) -> None:
     """Measure accuracy: mIoU (semantic), box and mask AP (instance), PQ (panoptic)."""
     if (engine is None) == (predictions is None):
@@ -109,7 +114,7 @@ def eval(
         own, other = _evaluate_engine(
             engine,
             opened,
-            {"device": device.value, "score_threshold": score_threshold, "stuff_area": stuff_area},
+            {"device": device, "score_threshold": score_threshold, "stuff_area": stuff_area},
             files if against else None,
             {"modes": [mode.value] if mode else None, "limit": limit},
         )

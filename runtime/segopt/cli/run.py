@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 
+from segopt.device import parse_device
 from segopt.errors import UsageError
 from segopt.interrupts import exit_status, held
 
@@ -25,13 +26,16 @@ if TYPE_CHECKING:
     from segopt.sources.reconnect import Reconnect
 
 
-class Device(str, Enum):
-    """Where the network runs."""
+DEVICES = "auto|cpu|cuda[:N]|tensorrt[:N]"
 
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    tensorrt = "tensorrt"
+
+def check_device(text: str) -> str:
+    """A device, refused here where it is none."""
+    try:
+        parse_device(text)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
 
 
 class View(str, Enum):
@@ -112,9 +116,14 @@ def run(
         ),
     ] = None,
     device: Annotated[
-        Device,
-        typer.Option(help="Where to run; auto takes a GPU where one works, tensorrt is ONNX Runtime's TensorRT."),
-    ] = Device.auto,
+        str,
+        typer.Option(
+            metavar=DEVICES,
+            callback=check_device,
+            help="Where to run; auto takes a GPU where one works, cuda:1 is the second GPU, tensorrt is ONNX "
+            "Runtime's TensorRT.",
+        ),
+    ] = "auto",
 ) -> None:
     """Run a model on pictures, a video, a camera or a stream.
 
@@ -158,7 +167,7 @@ def run(
         segmenter = stack.enter_context(
             load(
                 engine,
-                device=device.value,
+                device=device,
                 score_threshold=score_threshold,
                 mode=mode.value if mode else None,
                 stuff_area=stuff_area,

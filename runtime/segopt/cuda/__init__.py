@@ -1,12 +1,12 @@
 """CUDA through ``cuda-bindings``: the one place of segopt that calls it.
 
 Small types own what CUDA hands out (memory, streams, events, graphs); every call that fails becomes a
-:class:`CudaError` with the call's name. All work is done on CUDA's device 0, which ``CUDA_VISIBLE_DEVICES``
-chooses. Importing this package does not need ``cuda-bindings``; using it does.
+:class:`CudaError` with the call's name. Work is done on the thread's current GPU, which :func:`on_device` chooses.
+Importing this package does not need ``cuda-bindings``; using it does.
 """
 
 from segopt.cuda.calls import CudaError, CudaMemoryError, call
-from segopt.cuda.device import device_memory, require_gpu
+from segopt.cuda.device import device_memory, on_device, require_gpu
 from segopt.cuda.graph import Graph, capture
 from segopt.cuda.memory import DeviceArray, PinnedArray
 from segopt.cuda.stream import Event, Stream
@@ -22,5 +22,6 @@ __all__ = [
     "call",
     "capture",
     "device_memory",
+    "on_device",
     "require_gpu",
 ]

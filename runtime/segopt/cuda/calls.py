@@ -69,6 +69,23 @@ def call(function: str, *arguments: Any) -> Any:
     return values[0] if len(values) == 1 else tuple(values) or None
 
 
+@cache
+def driver() -> Any:
+    """The module ``cuda.bindings.driver``; :func:`runtime` says what is wrong where there is none."""
+    from cuda.bindings import driver
+
+    return driver
+
+
+def driver_call(function: str, *arguments: Any) -> Any:
+    """As :func:`call`, with a function of the driver, such as ``cuCtxGetCurrent``."""
+    cuda = driver()
+    code, *values = getattr(cuda, function)(*arguments)
+    if code != cuda.CUresult.CUDA_SUCCESS:
+        raise CudaError(function, code.name, "the driver refuses")
+    return values[0] if len(values) == 1 else tuple(values) or None
+
+
 class Owned:
     """A handle of CUDA that is given back by :meth:`close`, or when nobody refers to this object any more.
 

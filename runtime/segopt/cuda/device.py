@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
-from segopt.cuda.calls import CudaError, call
+import contextlib
+from collections.abc import Iterator
+
+from segopt.cuda.calls import CudaError, call, driver_call
 from segopt.driver import Gpu, cuda_version_text
 from segopt.errors import EngineError
 
 
-def require_gpu() -> Gpu:
+def require_gpu(device: int = 0) -> Gpu:
     """The GPU to work on.
+
+    Args:
+        device: CUDA's number of it; ``CUDA_VISIBLE_DEVICES`` counts.
 
     Raises:
         EngineError: cuda-bindings, the driver or the GPU is missing, or the driver is too old; says which.
     """
     try:
-        call("cudaGetDeviceCount")
-        properties = call("cudaGetDeviceProperties", 0)
+        count = call("cudaGetDeviceCount")
+        if device >= count:
+            numbers = "cuda:0 alone" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+            raise EngineError(f"there is no GPU cuda:{device}: CUDA sees {numbers}")
+        properties = call("cudaGetDeviceProperties", device)
     except CudaError as error:
         raise EngineError(_what_is_missing(error)) from None
-    return Gpu(properties.name.decode(), f"{properties.major}.{properties.minor}", int(properties.totalGlobalMem))
+    return Gpu(
+        properties.name.decode(),
+        f"{properties.major}.{properties.minor}",
+        int(properties.totalGlobalMem),
+        integrated=bool(properties.integrated),
+    )
+
+
+@contextlib.contextmanager
+def on_device(device: int) -> Iterator[None]:
+    """Let this thread work on a GPU, and on its former one afterwards.
+
+    Every thread begins on GPU 0, whatever another thread chose, and other users of CUDA in the process, such as
+    PyTorch, rely on what they chose. The driver puts the former context back: ``cudaSetDevice`` would make one on
+    a GPU that nobody uses.
+
+    Args:
+        device: CUDA's number of the GPU.
+    """
+    former = driver_call("cuCtxGetCurrent")
+    call("cudaSetDevice", device)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(CudaError):
+            driver_call("cuCtxSetCurrent", former)
 
 
 def device_memory() -> tuple[int, int]:

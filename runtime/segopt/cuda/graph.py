@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import gc
+import threading
+from collections.abc import Callable, Iterator
 
 from segopt.cuda.calls import CudaError, Owned, call, runtime
 from segopt.cuda.stream import Stream
@@ -15,6 +17,9 @@ class Graph(Owned):
     def launch(self, stream: Stream) -> None:
         """Put all of it into the stream."""
         call("cudaGraphLaunch", self.handle, stream.handle)
+
+
+_CAPTURING = threading.Lock()
 
 
 def capture(stream: Stream, work: Callable[[], None]) -> Graph:
@@ -31,16 +36,35 @@ def capture(stream: Stream, work: Callable[[], None]) -> Graph:
         CudaError: the work cannot be captured.
         Exception: what ``work`` raised; the stream can be used as before.
     """
-    call("cudaStreamBeginCapture", stream.handle, runtime().cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
-    try:
-        work()
-    except BaseException:
-        # Ends the capture, whose graph may be broken: then there is none to destroy.
-        with contextlib.suppress(CudaError):
-            call("cudaGraphDestroy", call("cudaStreamEndCapture", stream.handle))
-        raise
-    graph = call("cudaStreamEndCapture", stream.handle)
+    with _without_garbage_collection():
+        mode = runtime().cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        call("cudaStreamBeginCapture", stream.handle, mode)
+        try:
+            work()
+        except BaseException:
+            # Ends the capture, whose graph may be broken: then there is none to destroy.
+            with contextlib.suppress(CudaError):
+                call("cudaGraphDestroy", call("cudaStreamEndCapture", stream.handle))
+            raise
+        graph = call("cudaStreamEndCapture", stream.handle)
     try:
         return Graph(call("cudaGraphInstantiate", graph, 0), "cudaGraphExecDestroy")
     finally:
         call("cudaGraphDestroy", graph)
+
+
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Collect first, and not in between: garbage that holds CUDA memory would be freed, which spoils a capture.
+
+    The collector is the process's, so that captures take turns.
+    """
+    with _CAPTURING:
+        gc.collect()
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if was_enabled:
+                gc.enable()

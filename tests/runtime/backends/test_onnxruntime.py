@@ -14,6 +14,7 @@ import pytest
 import tiny
 from segopt.backends import providers
 from segopt.backends.onnxruntime import OnnxRuntimeBackend
+from segopt.device import parse_device
 from segopt.errors import EngineError
 
 GPU_BUILD = [providers.TENSORRT, providers.CUDA, providers.CPU]
@@ -95,24 +96,24 @@ def test_a_backend_that_cannot_work_ahead_has_ended_when_it_is_submitted(semanti
     ],
 )
 def test_a_device_asks_for_its_providers(semantic_engine, device, available, wanted):
-    found = providers.wanted_providers(an_onnxruntime(*available), device, semantic_engine)
+    found = providers.wanted_providers(an_onnxruntime(*available), parse_device(device), semantic_engine)
     assert [name for name, _ in found] == wanted
 
 
 @pytest.mark.parametrize(("device", "title"), [("cuda", "CUDA"), ("tensorrt", "TensorRT")])
 def test_a_device_that_is_insisted_on_is_never_replaced(semantic_engine, device, title):
     with pytest.raises(EngineError, match=rf"has no {title} provider; .*segopt\[gpu\].*--device cpu"):
-        providers.wanted_providers(an_onnxruntime(providers.CPU), device, semantic_engine)
+        providers.wanted_providers(an_onnxruntime(providers.CPU), parse_device(device), semantic_engine)
     with pytest.raises(EngineError, match=rf"could not start its {title} provider .*`segopt doctor`"):
-        providers.check_provider(providers.CPU, device, semantic_engine)
-    providers.check_provider(providers.CPU, "auto", semantic_engine)
+        providers.check_provider(providers.CPU, parse_device(device), semantic_engine)
+    providers.check_provider(providers.CPU, parse_device("auto"), semantic_engine)
 
 
 def test_engines_that_the_tensorrt_provider_keeps_are_of_this_content_of_the_file(tmp_path):
     model = tiny.semantic_engine(tmp_path / "model.onnx")
 
     def folder():
-        options = dict(providers.wanted_providers(an_onnxruntime(*GPU_BUILD), "tensorrt", model))
+        options = dict(providers.wanted_providers(an_onnxruntime(*GPU_BUILD), parse_device("tensorrt"), model))
         return options[providers.TENSORRT]["trt_engine_cache_path"]
 
     first = folder()
@@ -125,8 +126,17 @@ def test_engines_that_the_tensorrt_provider_keeps_are_of_this_content_of_the_fil
 
 def test_engines_are_not_kept_where_no_folder_can_be_made(semantic_engine):
     semantic_engine.with_name("semantic.onnx.trt").write_bytes(b"a file")
-    options = dict(providers.wanted_providers(an_onnxruntime(*GPU_BUILD), "tensorrt", semantic_engine))
-    assert options[providers.TENSORRT] == {}
+    options = dict(
+        providers.wanted_providers(an_onnxruntime(*GPU_BUILD), parse_device("tensorrt"), semantic_engine)
+    )
+    assert options[providers.TENSORRT] == {"device_id": "0"}
+
+
+def test_a_gpus_number_goes_to_its_providers(semantic_engine):
+    options = dict(
+        providers.wanted_providers(an_onnxruntime(*GPU_BUILD), parse_device("tensorrt:2"), semantic_engine)
+    )
+    assert [options[name].get("device_id") for name in GPU_BUILD] == ["2", "2", None]
 
 
 def test_libraries_that_do_not_load_are_left_to_the_session(capsys):
@@ -135,14 +145,14 @@ def test_libraries_that_do_not_load_are_left_to_the_session(capsys):
         raise RuntimeError("no such directory")
 
     ort = types.SimpleNamespace(preload_dlls=preload_dlls)
-    providers.preload_libraries(ort, "cuda")
-    providers.preload_libraries(types.SimpleNamespace(), "tensorrt")
+    providers.preload_libraries(ort, parse_device("cuda"))
+    providers.preload_libraries(types.SimpleNamespace(), parse_device("tensorrt"))
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.skipif(not hasattr(onnxruntime, "preload_dlls"), reason="this ONNX Runtime has no preload_dlls")
 def test_preloading_needs_no_gpu():
-    providers.preload_libraries(onnxruntime, "cuda")
+    providers.preload_libraries(onnxruntime, parse_device("cuda"))
 
 
 def test_threads_do_not_spin_while_nothing_runs(panoptic_engine):

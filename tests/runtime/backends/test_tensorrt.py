@@ -4,6 +4,7 @@ import dataclasses
 import gc
 import inspect
 import sys
+import threading
 
 import cv2
 import numpy as np
@@ -62,11 +63,12 @@ def install(monkeypatch):
 
     gpus = []
 
-    def put(model, runtime="tensorrt-rtx", *, memory=GIB, **options):
-        gpu = SimulatedCuda(memory=memory)
+    def put(model, runtime="tensorrt-rtx", *, memory=GIB, devices=1, **options):
+        gpu = SimulatedCuda(memory=memory, devices=devices)
         gpus.append(gpu)
         for module in (calls, cuda.stream, cuda.memory, cuda.graph):
             monkeypatch.setattr(module, "runtime", lambda: gpu)
+        monkeypatch.setattr(calls, "driver", lambda: gpu)
         name, version = MODULES[runtime]
         tensorrt = SimulatedTensorRT(gpu, model, **{"version": version, **options})
         monkeypatch.setitem(sys.modules, name, tensorrt)
@@ -309,7 +311,7 @@ def test_memory_that_does_not_suffice_for_one_is_a_line_and_no_leak(semantic_eng
 
 
 def test_buffers_that_do_not_fit_are_a_line_and_no_leak(semantic_engine, install):
-    gpu, _ = install(semantic_engine, memory=20_000)
+    gpu, _ = install(semantic_engine, memory=10_000)
     with pytest.raises(EngineError, match=r"semantic\.plan: cuda\w+ failed: out of memory .*smaller --size"):
         segopt.load(write_plan(semantic_engine))
     gc.collect()
@@ -358,6 +360,125 @@ def test_an_error_of_cuda_is_raised_where_the_result_is_asked_for(semantic_engin
             pending.result()
 
 
+# Ctrl-C, and errors that nobody foresaw.
+
+
+def interrupt_in(monkeypatch, gpu, function, error=KeyboardInterrupt):
+    """Let the next call of a function of CUDA raise in place of working."""
+    works = getattr(gpu, function)
+
+    def interrupted(*_):
+        monkeypatch.setattr(gpu, function, works)
+        raise error
+
+    monkeypatch.setattr(gpu, function, interrupted)
+
+
+@pytest.mark.parametrize("function", ["cudaEventSynchronize", "cudaGraphLaunch", "cudaEventRecord"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_an_inference_that_is_broken_off_costs_no_lane(semantic_engine, install, monkeypatch, function, error):
+    gpu, _ = install(semantic_engine)
+    backend, cpu = TensorRtBackend(write_plan(semantic_engine)), OnnxRuntimeBackend(semantic_engine, "cpu")
+    expected = [cpu.infer({"image": image}) for image in frames(4)]
+    for _ in range(3):
+        interrupt_in(monkeypatch, gpu, function, error)
+        with pytest.raises(error):
+            backend.infer({"image": frames(1)[0]})
+        for image, outputs in zip(frames(4), expected, strict=True):
+            assert_same(backend.infer({"image": image}), outputs)
+    backend.close()
+    assert not any(gpu.live.values())
+
+
+def test_waiting_that_is_interrupted_can_go_on(semantic_engine, install, monkeypatch):
+    gpu, _ = install(semantic_engine)
+    backend, cpu = TensorRtBackend(write_plan(semantic_engine)), OnnxRuntimeBackend(semantic_engine, "cpu")
+    images = frames(5)
+    first, second = (backend.submit({"image": image}) for image in images[:2])
+    interrupt_in(monkeypatch, gpu, "cudaEventSynchronize")
+    with pytest.raises(KeyboardInterrupt):
+        first.result()
+    # Both lanes are still taken: the third waits for the first, and overwrites nothing.
+    others = [backend.submit({"image": image}) for image in images[2:]]
+    for pending, image in zip([first, second, *others], images, strict=True):
+        assert_same(pending.result(), cpu.infer({"image": image}))
+
+
+def test_an_interrupted_inference_takes_no_second_lane(semantic_engine, install, monkeypatch):
+    gpu, tensorrt = install(semantic_engine)
+    backend = TensorRtBackend(write_plan(semantic_engine))
+    for _ in range(3):
+        interrupt_in(monkeypatch, gpu, "cudaEventSynchronize")
+        with pytest.raises(KeyboardInterrupt):
+            backend.infer({"image": frames(1)[0]})
+    backend.infer({"image": frames(1)[0]})
+    assert len(tensorrt.contexts) == 1
+
+
+def test_after_an_error_that_stays_every_use_is_a_line(semantic_engine, install):
+    gpu, _ = install(semantic_engine)
+    backend = TensorRtBackend(write_plan(semantic_engine))
+    gpu.fails["cudaEventSynchronize"] = calls.runtime().cudaError_t.cudaErrorIllegalAddress
+    with pytest.raises(EngineError, match="cudaErrorIllegalAddress"):
+        backend.infer({"image": frames(1)[0]})
+    gpu.fails.clear()
+    for _ in range(3):
+        with pytest.raises(EngineError, match=r"semantic\.plan: cuda\w+ failed: .*cudaErrorIllegalAddress"):
+            backend.infer({"image": frames(1)[0]})
+    backend.close()
+
+
+# Several GPUs.
+
+
+@pytest.mark.parametrize("device", [0, 1])
+@pytest.mark.parametrize("use_graphs", [True, False])
+def test_every_thread_works_on_the_models_gpu(semantic_engine, install, device, use_graphs):
+    gpu, _ = install(semantic_engine, devices=2)
+    plan = write_plan(semantic_engine, gpu="Simulated 1")
+    backend = TensorRtBackend(plan, device=device, use_graphs=use_graphs)
+    expected = backend.infer({"image": frames(1)[0]})
+    found = []
+
+    def work():
+        started = [backend.submit({"image": frames(1)[0]}) for _ in range(3)]
+        found.extend(pending.result() for pending in started)
+
+    for _ in range(2):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert len(found) == 6
+    for outputs in found:
+        assert_same(outputs, expected)
+    backend.close()
+    assert set(gpu.used) == {device}
+
+
+def test_the_callers_own_gpu_stays_current(semantic_engine, install):
+    gpu, _ = install(semantic_engine, devices=2)
+    gpu.cudaSetDevice(1)
+    backend = TensorRtBackend(write_plan(semantic_engine))
+    backend.infer({"image": frames(1)[0]})
+    backend.close()
+    assert gpu.device == 1
+    assert set(gpu.used) == {0}
+
+
+def test_a_gpu_is_chosen_by_its_number(semantic_engine, install):
+    gpu, _ = install(semantic_engine, devices=2)
+    with segopt.load(write_plan(semantic_engine), device="cuda:1") as segmenter:
+        assert "Simulated 1" in segmenter.backend.name
+    assert set(gpu.used) == {1}
+    with pytest.raises(
+        EngineError, match=r"there is no GPU cuda:2: CUDA sees cuda:0 to cuda:1; without a GPU run"
+    ):
+        segopt.load(write_plan(semantic_engine), device="cuda:2")
+    for wrong in ("cuda:", "cuda:x", "cpu:1", "gpu"):
+        with pytest.raises(UsageError, match=f"device '{wrong}' is unknown; .*cuda:1"):
+            segopt.load(write_plan(semantic_engine), device=wrong)
+
+
 # CUDA graphs.
 
 
@@ -366,7 +487,14 @@ def test_one_launch_replays_the_whole_inference(panoptic_engine, install):
     backend = TensorRtBackend(write_plan(panoptic_engine))
     before = gpu.calls.copy()
     backend.infer({"image": frames(1)[0]})
-    assert +(gpu.calls - before) == {"cudaGraphLaunch": 1, "cudaEventRecord": 1, "cudaEventSynchronize": 1}
+    on_the_gpu = {name: count for name, count in (gpu.calls - before).items() if "Ctx" not in name}
+    # Each thread chooses its GPU: once to submit, once to wait.
+    assert on_the_gpu == {
+        "cudaSetDevice": 2,
+        "cudaGraphLaunch": 1,
+        "cudaEventRecord": 1,
+        "cudaEventSynchronize": 1,
+    }
     assert "CUDA graph" in backend.name
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from segopt.backends.base import Backend, Pending, Tensors, check_inputs
 from segopt.backends.tensorrt.contexts import contexts_of
 from segopt.backends.tensorrt.lane import Graphs, Lane
 from segopt.backends.tensorrt.plan import open_plan
-from segopt.cuda import CudaError, CudaMemoryError
+from segopt.cuda import CudaError, CudaMemoryError, on_device
 from segopt.errors import EngineError
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class TensorRtBackend(Backend):
 
     Args:
         path: of the plan; its sidecar is beside it.
+        device: CUDA's number of the GPU; each call works on it, whatever GPU the calling thread is on.
         use_graphs: True insists on CUDA graphs, False does without, None takes them where they are possible.
 
     Raises:
@@ -37,16 +40,19 @@ class TensorRtBackend(Backend):
         EngineError: there is no GPU or TensorRT, others than the plan was built for, or too little memory.
     """
 
-    def __init__(self, path: Path, *, use_graphs: bool | None = None) -> None:
-        plan = open_plan(path)
+    def __init__(self, path: Path, *, device: int = 0, use_graphs: bool | None = None) -> None:
+        plan = open_plan(path, device)
         contexts = contexts_of(plan)
-        self._path = path
+        self._path, self._device = path, device
         # Holds all that refers to the engine beside the lanes.
         self._make_lane: Callable[[], Lane] | None = partial(Lane, plan, contexts, use_graphs=use_graphs)
-        first = self._new_lane()
-        contexts.save()
-        self._lanes, self._free = [first], [first]
-        self._under_way: dict[Lane, Pending[dict[str, NDArray[np.generic]]]] = {}
+        with on_device(device):
+            first = self._new_lane()
+            contexts.save()
+        self._lanes = [first]
+        # Which lanes are free is told by this alone: Ctrl-C may come between any two lines.
+        self._under_way: dict[int, _UnderWay] = {}
+        self._numbers = itertools.count()
         self.depth = _LANES
         self.graphs: Graphs = first.graphs
         self.inputs, self.outputs = plan.inputs, plan.outputs
@@ -57,44 +63,60 @@ class TensorRtBackend(Backend):
         if self._make_lane is None:
             raise _closed(self._path)
         check_inputs(inputs, self.inputs, self._path)
-        lane = self._free_lane()
         try:
-            lane.start(inputs)
+            with on_device(self._device):
+                lane, number = self._free_lane(), next(self._numbers)
+                pending = Pending(partial(self._finish, number))
+                self._under_way[number] = _UnderWay(lane, pending)
+                try:
+                    lane.start(inputs)
+                except BaseException:
+                    self._under_way.pop(number, None)
+                    raise
         except CudaError as error:
-            self._free.append(lane)
             raise _named(error, self._path) from error
-        except EngineError:
-            self._free.append(lane)
-            raise
-        pending = self._under_way[lane] = Pending(partial(self._finish, lane))
         return pending
 
     def infer(self, inputs: Tensors) -> dict[str, NDArray[np.generic]]:
         """See :meth:`segopt.backends.Backend.infer`."""
-        return self.submit(inputs).result()
+        pending = self.submit(inputs)
+        try:
+            return pending.result()
+        except BaseException:
+            # Nobody can ask for it any more.
+            self._under_way = {n: other for n, other in self._under_way.items() if other.pending is not pending}
+            raise
 
     def close(self) -> None:
         """See :meth:`segopt.backends.Backend.close`; inferences that were not waited for are lost."""
         self._make_lane = None
-        for pending in tuple(self._under_way.values()):
-            pending.wait()
-        for lane in self._lanes:
-            lane.close()
-        self._lanes, self._free = [], []
+        for under_way in tuple(self._under_way.values()):
+            under_way.pending.wait()
+        with contextlib.ExitStack() as stack:
+            if self._lanes:
+                # After an error that lost the GPU to this process nothing can be chosen.
+                with contextlib.suppress(CudaError):
+                    stack.enter_context(on_device(self._device))
+            for lane in self._lanes:
+                lane.close()
+        self._lanes = []
 
     def _free_lane(self) -> Lane:
         """A lane without work: a new one while there may be more, else the one that is done first."""
-        if not self._free and len(self._lanes) < self.depth:
+        busy = [under_way.lane for under_way in self._under_way.values()]
+        for lane in self._lanes:
+            if lane not in busy:
+                return lane
+        if len(self._lanes) < self.depth:
             try:
-                lane = self._new_lane()
+                self._lanes.append(self._new_lane())
             except EngineError:
                 self.depth = len(self._lanes)
             else:
-                self._lanes.append(lane)
-                self._free.append(lane)
-        if not self._free:
-            next(iter(self._under_way.values())).wait()
-        return self._free.pop()
+                return self._lanes[-1]
+        oldest = next(iter(self._under_way.values()))
+        oldest.pending.wait()
+        return oldest.lane
 
     def _new_lane(self) -> Lane:
         assert self._make_lane is not None
@@ -107,19 +129,36 @@ class TensorRtBackend(Backend):
         except CudaError as error:
             raise _named(error, self._path) from error
 
-    def _finish(self, lane: Lane) -> dict[str, NDArray[np.generic]]:
-        """Wait for a lane's outputs, or for its error, and take the lane back."""
+    def _finish(self, number: int) -> dict[str, NDArray[np.generic]]:
+        """Wait for an inference's outputs, or for its error, and take its lane back.
+
+        Where Ctrl-C ends the waiting, the inference goes on, and its lane stays taken.
+        """
+        if number not in self._under_way:
+            raise EngineError(f"{self._path}: this inference was interrupted; start it again")
+        lane = self._under_way[number].lane
         try:
             if self._make_lane is None:
                 raise _closed(self._path)
-            return lane.finish()
-        except CudaError as error:
+            with on_device(self._device):
+                outputs = lane.finish()
+        except Exception as error:
+            del self._under_way[number]
+            if not isinstance(error, CudaError):
+                raise
             failure = _named(error, self._path)
-        finally:
-            del self._under_way[lane]
-            self._free.append(lane)
+        else:
+            del self._under_way[number]
+            return outputs
         # Without its cause, whose traceback would keep the lane and the engine.
         raise failure
+
+
+class _UnderWay(NamedTuple):
+    """An inference that was started."""
+
+    lane: Lane
+    pending: Pending[dict[str, NDArray[np.generic]]]
 
 
 def _named(error: CudaError, path: Path) -> EngineError:

@@ -45,6 +45,7 @@ class Lane:
         self._plan = plan
         self._context: trt.IExecutionContext | None = None
         self._graph: Graph | None = None
+        self._started = False
         self.graphs: Graphs = "none"
         with contextlib.ExitStack() as owned:
             self._stream = owned.enter_context(Stream())
@@ -69,6 +70,10 @@ class Lane:
         Raises:
             EngineError: CUDA or TensorRT refuses.
         """
+        if self._started:
+            # Its end was never seen, since an interrupt or an error came between: the GPU may still read.
+            self._stream.synchronize()
+        self._started = True
         for name, array in inputs.items():
             self._host[name].array[...] = array
         if self._graph is not None:
@@ -87,7 +92,9 @@ class Lane:
             CudaError: it failed.
         """
         self._done.synchronize()
-        return {name: self._host[name].array.copy() for name in self._plan.outputs}
+        outputs = {name: self._host[name].array.copy() for name in self._plan.outputs}
+        self._started = False
+        return outputs
 
     def close(self) -> None:
         """Wait for what still runs and release everything; a second time does nothing."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segopt.cuda import require_gpu
+from segopt.cuda import on_device, require_gpu
 from segopt.driver import Gpu
 from segopt.errors import EngineError
 from segopt.model.sidecar import PlanRecord, read_plan
@@ -27,6 +27,8 @@ class OpenPlan:
 
     path: Path
     flavor: Flavor
+    device: int
+    """CUDA's number of the GPU."""
     gpu: Gpu
     engine: trt.ICudaEngine
     log: MessageLog
@@ -35,8 +37,12 @@ class OpenPlan:
     outputs: Mapping[str, TensorSpec]
 
 
-def open_plan(path: Path) -> OpenPlan:
-    """Load a plan that fits this machine.
+def open_plan(path: Path, device: int) -> OpenPlan:
+    """Load a plan that fits a GPU of this machine.
+
+    Args:
+        path: of the plan.
+        device: CUDA's number of the GPU.
 
     Raises:
         CardError: the plan or its sidecar is missing or damaged, or they do not belong together.
@@ -44,15 +50,16 @@ def open_plan(path: Path) -> OpenPlan:
             builds it again.
     """
     sidecar, data = read_plan(path)
-    gpu = _gpu_for(sidecar.plan, path)
+    gpu = _gpu_for(sidecar.plan, path, device)
     flavor = _flavor_of(sidecar.plan, path)
     _check_machine(sidecar.plan, flavor, gpu, path)
-    runtime = start(flavor, flavor.module.Runtime, model=path)
     log, _ = message_log(flavor)
-    if sidecar.plan.version_compatible:
-        # The lean runtime that such a plan carries is code for the host.
-        runtime.engine_host_code_allowed = True
-    engine = runtime.deserialize_cuda_engine(data)
+    with on_device(device):
+        runtime = start(flavor, flavor.module.Runtime, model=path)
+        if sidecar.plan.version_compatible:
+            # The lean runtime that such a plan carries is code for the host.
+            runtime.engine_host_code_allowed = True
+        engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
         command = sidecar.plan.rebuild_command(path)
         raise EngineError(f"{path}: {flavor} cannot load it ({log.reason()}); build it again: {command}")
@@ -60,6 +67,7 @@ def open_plan(path: Path) -> OpenPlan:
     return OpenPlan(
         path,
         flavor,
+        device,
         gpu,
         engine,
         log,
@@ -68,9 +76,9 @@ def open_plan(path: Path) -> OpenPlan:
     )
 
 
-def _gpu_for(record: PlanRecord, path: Path) -> Gpu:
+def _gpu_for(record: PlanRecord, path: Path, device: int) -> Gpu:
     try:
-        return require_gpu()
+        return require_gpu(device)
     except EngineError as error:
         raise EngineError(f"{path}: {error}; without a GPU run {record.model}") from error
 

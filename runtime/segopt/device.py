@@ -1,0 +1,35 @@
+"""Where a model runs, as a user writes it: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``tensorrt``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from segopt.errors import UsageError
+
+Kind = Literal["auto", "cpu", "cuda", "tensorrt"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where to run."""
+
+    kind: Kind
+    number: int = 0
+    """CUDA's number of the GPU; ``CUDA_VISIBLE_DEVICES`` counts."""
+
+
+def parse_device(text: str) -> Device:
+    """A device from what a user wrote.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    found = re.fullmatch(r"(cuda|tensorrt):(\d{1,3})", text)
+    name, number = (found[1], int(found[2])) if found else (text, 0)
+    for kind in KINDS:
+        if kind == name:
+            return Device(kind, number)
+    raise UsageError(f"device {text!r} is unknown; it is one of {', '.join(KINDS)}, or cuda:1 and so on")
