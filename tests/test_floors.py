@@ -27,6 +27,7 @@ FLOORS = {
             "interrupts",
             "pixel_limit",
             "equality",
+            "agreement",
             "frame",
             "segment",
             "driver",

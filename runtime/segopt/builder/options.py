@@ -36,6 +36,10 @@ class BuildOptions:
     """Build for these (``8.9``)."""
     optimization_level: int | None = None
     """0 (builds fastest) to 5."""
+    verify: bool = True
+    """Compare the plan's answer with ONNX Runtime's where this machine has the GPU, before it is written."""
+    verify_on: Path | None = None
+    """A picture or a folder of them to compare on; None takes synthetic ones."""
 
     def arguments(self) -> tuple[str, ...]:
         """The part of the command line that shapes the plan: what building it again needs, here or elsewhere."""

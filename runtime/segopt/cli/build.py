@@ -59,6 +59,20 @@ def build(
             metavar="0..5", help="A higher level takes longer to build.", show_default="TensorRT's own, 3"
         ),
     ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify/--no-verify",
+            help="Where this machine has the GPU: run the plan, and refuse one that answers differently from ONNX "
+            "Runtime on the CPU.",
+        ),
+    ] = True,
+    verify_on: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PICTURES", help="--verify: a picture or a folder of them.", show_default="synthetic ones"
+        ),
+    ] = None,
 ) -> None:
     """Build a TensorRT plan from an .onnx file, on the machine that will run it."""
     from segopt.builder.from_options import build_options
@@ -72,6 +86,8 @@ def build(
         version_compatible=version_compatible,
         compute_capabilities=() if compute_capability is None else compute_capability,
         optimization_level=optimization_level,
+        verify=verify,
+        verify_on=verify_on,
     )
     build_and_report(model, options)
 
