@@ -1,4 +1,4 @@
-"""ONNX Runtime's CUDA provider: right, the same with a CUDA graph, in threads, without leaks, and in a whole run."""
+"""ONNX Runtime's CUDA provider: right, the same with a CUDA graph, in threads, without leaks, in a whole run."""
 
 import json
 import threading
