@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import onnx
@@ -22,9 +23,11 @@ from segopt_export.onnx_file.tensorrt_rules import refusals
 from segopt_export.onnx_file.tracing import add_card, trace, write
 from segopt_export.precision.half import in_half
 from segopt_export.request import ExportRequest
+from segopt_export.static import roi_align
 from segopt_export.static.build import build_graph
 from segopt_export.static.graph import SegmentationGraph
 from segopt_export.static.limits import DetectionLimits, Target
+from segopt_export.static.roi_align import GATHERED_VALUES
 from segopt_export.weights.loading import WeightsRequest, load_weights
 from segopt_export.weights.random import random_picture
 
@@ -82,7 +85,7 @@ class LivelyNetwork:
     @cached_property
     def single(self) -> "Traced":
         """For the CPU in single precision, two pictures at once."""
-        return traced(self.graph("cpu"), 2)
+        return traced(self.graph("cpu"), 2, gathers=self._gathers)
 
     def half(self, target: Target = "tensorrt") -> "Traced":
         """In half precision, one picture at once."""
@@ -90,8 +93,13 @@ class LivelyNetwork:
             graph = self.graph(target)
             half, beyond = in_half(graph, [pictures(1)])
             assert beyond == {}, "lively weights are of ordinary size"
-            self._halves[target] = traced(half, 1, graph.output_names)
+            self._halves[target] = traced(half, 1, graph.output_names, gathers=self._gathers)
         return self._halves[target]
+
+    @property
+    def _gathers(self) -> int:
+        """As exports do for networks that are quick to trace; for large ones a hundred nodes become two."""
+        return GATHERED_VALUES if QUICK.issuperset(self.names) else 60 * GATHERED_VALUES
 
     def write(self, path: Path, precision: str) -> Path:
         """One of the two as a file with its card, for TensorRT or a runtime to load."""
@@ -127,10 +135,18 @@ class Traced:
         return replace(self, model=model)
 
 
-def traced(graph: nn.Module, batch: int, output_names=None) -> Traced:
-    """Trace a static graph for so many pictures of the canvas."""
+def traced(graph: nn.Module, batch: int, output_names=None, *, gathers: int = GATHERED_VALUES) -> Traced:
+    """Trace a static graph for so many pictures of the canvas.
+
+    Args:
+        graph: the module.
+        batch: how many pictures.
+        output_names: where the module does not say them.
+        gathers: how many values RoIAlign gathers at once; with more there are fewer nodes to trace.
+    """
     names = tuple(output_names or graph.output_names)
-    model = trace(graph, pictures(batch), names)
+    with patch.object(roi_align, "GATHERED_VALUES", gathers):
+        model = trace(graph, pictures(batch), names)
     assert refusals(model) == []
     return Traced(model, names, batch)
 

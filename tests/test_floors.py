@@ -28,6 +28,7 @@ FLOORS = {
             "interrupts",
             "pixel_limit",
             "equality",
+            "agreement",
             "frame",
             "segment",
             "driver",

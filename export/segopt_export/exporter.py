@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segopt.agreement import Figure, bounds_for
 from segopt.model.card import Card
 from segopt_export.card import make_card
 from segopt_export.networks.live import import_module_of, is_import_path, live_network
@@ -21,11 +22,10 @@ from segopt_export.networks.table import DEMO_NETWORKS, Branch, Network, find_ne
 from segopt_export.onnx_file.checks import check_static, half_share
 from segopt_export.onnx_file.output import check_output
 from segopt_export.onnx_file.own_forward import check_own_forward
-from segopt_export.onnx_file.parity import ANYTHING, Figure, check_parity
+from segopt_export.onnx_file.parity import check_parity
 from segopt_export.onnx_file.tensorrt_rules import OLDEST, refusals
 from segopt_export.onnx_file.tracing import add_card, trace, write
 from segopt_export.precision.fitting import (
-    BOUNDS,
     Fitted,
     fit_to_half,
     note_on_quantized,
@@ -103,7 +103,8 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
     else:
         own_figures = []
     fitted = Fitted(graph, example_image(request.batch, canvas))
-    bounds, random = BOUNDS[request.precision], any(network.origin.is_random for network in trained.values())
+    random = any(network.origin.is_random for network in trained.values())
+    bounds = bounds_for(request.precision, random=random)
     if request.precision == "fp16":
         with step("half precision: the values of every layer"):
             fitted = fit_to_half(graph, fitted.example, calibration=request.calibration, mean=card.mean)
@@ -111,7 +112,6 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
         fitted = pictures_for_int8(
             graph, fitted.example, calibration=request.calibration, mean=card.mean, random=random
         )
-        bounds = ANYTHING if random else bounds
     with step("graph: PyTorch to ONNX"):
         model = trace(fitted.graph, fitted.example, graph.output_names)
         check_static(model)

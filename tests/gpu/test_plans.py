@@ -155,12 +155,11 @@ def test_a_full_gpu_is_one_line_and_frees_what_was_taken(gpu, make_model, images
         assert segmenter.backend.infer({"image": images[0]})["semantic"].any()
 
 
-@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
 @pytest.mark.parametrize("mode", MODES)
-def test_onnx_runtime_answers_the_same_on_the_gpu(make_model, images, mode, device):
+def test_onnx_runtime_answers_the_same_with_tensorrt(make_model, images, mode):
     model = make_model(mode, "fp32")
     try:
-        on_gpu = OnnxRuntimeBackend(model.onnx, device)
+        on_gpu = OnnxRuntimeBackend(model.onnx, "tensorrt")
     except EngineError as error:
         pytest.skip(str(error))
     on_cpu = OnnxRuntimeBackend(model.onnx, "cpu")

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
+from segopt.agreement import Figure, compare
 from segopt.errors import ExportError
 from segopt_export.classes import label_ids
 from segopt_export.networks.parts import MASK_SIDE, levels_of
 from segopt_export.networks.settings import is_detector
 from segopt_export.networks.table import Branch
-from segopt_export.onnx_file.parity import Figure, compare
 from segopt_export.static.build import normalization_of
 from segopt_export.static.graph import Normalize, SegmentationGraph
 from segopt_export.weights.loading import Trained

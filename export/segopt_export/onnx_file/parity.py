@@ -2,95 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from segopt.agreement import EIGHT_BIT, HALF, SINGLE, Bounds, Figure, compare, not_finite
 from segopt.backends.onnxruntime import OnnxRuntimeBackend
 from segopt.errors import ExportError
 from segopt_export.onnx_file.logits import LogitsOfFile, kept_logits
 from segopt_export.static.graph import SegmentationGraph
 
-Arrays = Mapping[str, NDArray[np.generic]]
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """How far two sets of outputs may differ and still be the same answer."""
-
-    pixels: float
-    """Least share of pixels with equal class."""
-    matched: float
-    """Least share of detections with a match in the other answer."""
-    box_iou: float
-    """Least IoU of matched."""
-    score: float
-    """Largest difference of their scores."""
-    lowest_score: float
-    """Detections below it need no match."""
-    unmatched: int
-    """So many may always go without a match, however few detections there are."""
-    logits: float
-    """Largest root mean square of the differences of logits, as a share of the logits' own deviation."""
-    fix: str
-    """What to do where the answers differ by more."""
-
-
-SINGLE = Bounds(
-    # Sums in another order move numbers by a few millionths, which flips a pixel or swaps two detections where two
-    # classes or scores are as close as that.
-    pixels=0.999,
-    matched=0.97,
-    box_iou=0.98,
-    score=1e-2,
-    lowest_score=0.0,
-    unmatched=0,
-    logits=1e-3,
-    fix="update onnxruntime and torch, or report this with the output of `segopt doctor`",
-)
-HALF = Bounds(
-    # Half rounds each number to 11 bits, which reorders weak detections, of which suppression then keeps others.
-    pixels=0.995,
-    matched=0.97,
-    box_iou=0.98,
-    score=0.05,
-    lowest_score=0.3,
-    unmatched=1,
-    logits=0.05,
-    fix="half precision costs this network too much: export it with --precision fp32, or let "
+_FIXES = {
+    SINGLE: "update onnxruntime and torch, or report this with the output of `segopt doctor`",
+    HALF: "half precision costs this network too much: export it with --precision fp32, or let "
     "--calibration FOLDER look at pictures like yours",
-)
-
-
-EIGHT_BIT = Bounds(
-    # A byte has 256 steps for the range of a whole tensor: outlines and weak detections move.
-    pixels=0.95,
-    matched=0.8,
-    box_iou=0.7,
-    score=0.3,
-    lowest_score=0.5,
-    unmatched=1,
-    logits=0.5,
-    fix="INT8 costs this network too much on these pictures: give --calibration pictures more like the later "
-    "ones, or export with --precision fp16",
-)
-ANYTHING = Bounds(0.0, 0.0, 0.5, 1.0, 0.5, 0, math.inf, fix="")
-"""For INT8 of random weights, which are far touchier than trained ones, and whose answers mean nothing."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure of the comparison."""
-
-    name: str
-    text: str
-    good: bool
+    EIGHT_BIT: "INT8 costs this network too much on these pictures: give --calibration pictures more like the "
+    "later ones, or export with --precision fp16",
+}
+"""What to do where the answers differ by more."""
 
 
 def check_parity(graph: SegmentationGraph, file: Path, image: Tensor, bounds: Bounds = SINGLE) -> list[Figure]:
@@ -119,7 +50,7 @@ def check_parity(graph: SegmentationGraph, file: Path, image: Tensor, bounds: Bo
     answers = [backend.infer({"image": part.numpy()}) for part in parts]
     backend.close()
     found = {name: np.concatenate([answer[name] for answer in answers]) for name in expected}
-    if sick := _not_finite(expected, logits):
+    if sick := not_finite(expected, logits):
         raise ExportError(
             f"PyTorch's own answer has numbers that are not finite ({', '.join(sick)}): the weights are damaged "
             "or their training diverged; take an earlier checkpoint"
@@ -134,118 +65,6 @@ def check_parity(graph: SegmentationGraph, file: Path, image: Tensor, bounds: Bo
         raise ExportError(
             "ONNX Runtime and PyTorch disagree on the exported graph: "
             + "; ".join(f"{figure.name} {figure.text}" for figure in bad)
-            + f"; {bounds.fix}"
+            + f"; {_FIXES.get(bounds, _FIXES[SINGLE])}"
         )
     return figures
-
-
-def compare(expected: Arrays, found: Arrays, bounds: Bounds = SINGLE) -> list[Figure]:
-    """Figures for two sets of outputs of the contract, whichever of them there are."""
-    figures = []
-    if "semantic" in expected:
-        figures.append(_semantic(expected["semantic"], found["semantic"], bounds))
-    if "logits" in expected:
-        figures.append(_logits(expected["logits"], found["logits"], bounds))
-    if "boxes" in expected:
-        figures += _instances(expected, found, bounds)
-    return figures
-
-
-def _semantic(expected: NDArray[np.generic], found: NDArray[np.generic], bounds: Bounds) -> Figure:
-    share = float((expected == found).mean())
-    constant = share == 1 and (expected == expected.flat[0]).all()
-    proof = f", all of them class {expected.flat[0]}, which proves nothing" if constant else ""
-    return Figure("label map", f"{100 * share:.3f}% of pixels equal{proof}", share >= bounds.pixels)
-
-
-def _logits(expected: NDArray[np.generic], found: NDArray[np.generic], bounds: Bounds) -> Figure:
-    """Logits [B, C, h, w] of both."""
-    if not (np.isfinite(expected).all() and np.isfinite(found).all()):
-        return Figure("logits", "are not all finite", False)
-    wanted = expected.astype(np.float32)
-    # Each class has a level of its own; what tells the classes apart is what varies over the pixels.
-    deviation = float((wanted - wanted.mean(axis=(0, 2, 3), keepdims=True)).std())
-    error = float(np.sqrt(np.square(found.astype(np.float32) - wanted).mean(dtype=np.float64)))
-    if deviation == 0:
-        close = error <= 1e-3 * max(1.0, float(np.abs(wanted).max()))
-        return Figure("logits", "are the same in every pixel, which proves nothing", close)
-    share = error / deviation
-    return Figure("logits", f"within {share:.1g} of their deviation (root mean square)", share <= bounds.logits)
-
-
-def _not_finite(outputs: Arrays, logits: Sequence[NDArray[np.generic]]) -> list[str]:
-    """Names of the outputs with a number that is none."""
-    floats = {name: array for name, array in outputs.items() if array.dtype.kind == "f"}
-    names = [name for name, array in floats.items() if not np.isfinite(array).all()]
-    return names + ["logits"] * (not all(np.isfinite(array).all() for array in logits))
-
-
-def _instances(expected: Arrays, found: Arrays, bounds: Bounds) -> list[Figure]:
-    wanted, matched = np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64)
-    errors = dict.fromkeys(("boxes", "scores", "masks"), 0.0)
-    for i in range(len(expected["scores"])):
-        sides = _used(expected, i), _used(found, i)
-        pairs = np.array(match(*sides, bounds), dtype=np.int64).reshape(-1, 2)
-        for k, (side, index) in enumerate(zip(sides, pairs.T, strict=True)):
-            strong = side["scores"].astype(np.float64) >= bounds.lowest_score
-            wanted[k] += np.count_nonzero(strong)
-            matched[k] += np.count_nonzero(strong[index])
-        for name in errors:
-            ours, theirs = (side[name][index] for side, index in zip(sides, pairs.T, strict=True))
-            errors[name] = max(errors[name], _largest_difference(ours, theirs))
-    worse = int((wanted - matched).argmax())
-    unmatched, total = int(wanted[worse] - matched[worse]), int(wanted[worse])
-    above = f" above {bounds.lowest_score:g}" if bounds.lowest_score else ""
-    text = f"{total - unmatched} of {total}{above} the same"
-    if not total:
-        highest = max(float(side["scores"].max(initial=-1)) for side in (expected, found))
-        best = f" (the highest score is {highest:.2g})" if highest >= 0 else ""
-        text = f"none{above} on either side{best}, which proves nothing"
-    good = unmatched <= max(bounds.unmatched, (1 - bounds.matched) * total)
-    figures = [Figure("detections", text, good)]
-    if matched.any():
-        text = (
-            f"boxes within {errors['boxes']:.2g} px, scores within {errors['scores']:.1g}, "
-            f"masks within {errors['masks']:.1g}"
-        )
-        figures.append(Figure("differences", text, True))
-    if _not_finite(expected, ()) or _not_finite(found, ()):
-        figures.append(Figure("numbers", "not all of them finite", False))
-    same = bool((expected["converged"] == found["converged"]).all())
-    figures.append(Figure("suppression", "agrees" if same else "converges in one of the two alone", same))
-    return figures
-
-
-def match(ours: Arrays, theirs: Arrays, bounds: Bounds = SINGLE) -> list[tuple[int, int]]:
-    """Pairs of detections of the same label, score and box; each is taken once, the best score first."""
-    free = np.ones(len(theirs["scores"]), dtype=bool)
-    pairs = []
-    for a, (box, score, label) in enumerate(zip(ours["boxes"], ours["scores"], ours["labels"], strict=True)):
-        alike = (
-            free
-            & (theirs["labels"] == label)
-            & (np.abs(theirs["scores"].astype(np.float64) - score) <= bounds.score)
-            & (_iou(box, theirs["boxes"]) >= bounds.box_iou)
-        )
-        if alike.any():
-            b = int(alike.argmax())
-            free[b] = False
-            pairs.append((a, b))
-    return pairs
-
-
-def _largest_difference(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
-    return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max()) if len(a) else 0.0
-
-
-def _used(outputs: Arrays, i: int) -> dict[str, NDArray[np.generic]]:
-    used = outputs["scores"][i].astype(np.float64) >= 0
-    return {name: outputs[name][i][used] for name in ("boxes", "scores", "labels", "masks")}
-
-
-def _iou(box: NDArray[np.generic], boxes: NDArray[np.generic]) -> NDArray[np.float64]:
-    a, b = box.astype(np.float64), boxes.astype(np.float64)
-    size = np.clip(np.minimum(a[2:], b[:, 2:]) - np.maximum(a[:2], b[:, :2]), 0, None)
-    shared = size.prod(axis=1)
-    union = (a[2:] - a[:2]).prod() + (b[:, 2:] - b[:, :2]).prod(axis=1) - shared
-    return np.asarray(shared / np.maximum(union, 1e-12))

@@ -10,16 +10,12 @@ import torch
 from torch import Tensor
 
 from segopt.errors import ExportError
-from segopt_export.onnx_file.parity import EIGHT_BIT, HALF, SINGLE, Bounds
 from segopt_export.precision.calibration import Pictures, read_pictures
 from segopt_export.precision.half import in_half
 from segopt_export.precision.int8 import Quantized
 from segopt_export.static.graph import SegmentationGraph
 
 Precision = Literal["fp32", "fp16", "int8"]
-
-BOUNDS: dict[Precision, Bounds] = {"fp32": SINGLE, "fp16": HALF, "int8": EIGHT_BIT}
-"""What the exported file may differ by from PyTorch in single precision."""
 
 _SHOWN = 3
 

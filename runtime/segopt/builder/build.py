@@ -13,6 +13,7 @@ from segopt.builder.network import ParsedNetwork, parse, tensor_specs
 from segopt.builder.options import BuildOptions
 from segopt.builder.progress import Cancel, Display, NoDisplay, progress_monitor
 from segopt.builder.trial import try_run
+from segopt.builder.verification import verify
 from segopt.driver import Gpu, find_gpu, why_no_gpu
 from segopt.errors import EngineError, SinkError, UsageError
 from segopt.files.atomic import check_writable
@@ -89,7 +90,7 @@ def build(
         CardError: the file is missing, broken, or not one of segopt's.
         UsageError: options that the flavor does not have, or an output that is no ``.plan``.
         EngineError: no usable TensorRT or GPU; a model that does not run, parse or build; a precision that is not
-            the promised one.
+            the promised one; a plan that answers differently from its ONNX file.
         SinkError: the plan cannot be written.
         KeyboardInterrupt: Ctrl-C.
     """
@@ -119,6 +120,9 @@ def build(
         with step("check: precision of the plan's layers"):
             job.notes.extend(_check_engine(job, data, layers))
     made = Sidecar(card, record)
+    if runs_here and options.verify:
+        with step("check: the plan's answer against ONNX Runtime's on the CPU"):
+            job.notes.extend(verify(model, data, made, options.verify_on))
     sidecar.write(path, data, made)
     return Built(path, made, data.nbytes, runs_here, job.notes)
 

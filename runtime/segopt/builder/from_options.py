@@ -25,6 +25,8 @@ def build(
     compute_capabilities: str | Iterable[str] = (),
     optimization_level: int | None = None,
     tf32: bool = False,
+    verify: bool = True,
+    verify_on: str | os.PathLike[str] | None = None,
 ) -> Built:
     """Build a TensorRT plan from an ``.onnx`` file of ``segopt export``, as the command ``segopt build`` does.
 
@@ -45,6 +47,9 @@ def build(
         compute_capabilities: TensorRT-RTX: build for these, ``("8.6", "8.9")`` or ``"8.6,8.9"``.
         optimization_level: 0 (builds fastest) to 5; None is TensorRT's own.
         tf32: let layers of a model in FP32 round their inputs to TF32, which is faster and coarser.
+        verify: where this machine has the GPU, run the plan and compare its answer with ONNX Runtime's on the
+            CPU; a plan that differs is not written.
+        verify_on: a picture or a folder of them to compare on; None takes synthetic ones.
 
     Returns:
         Where the plan is, its sidecar, its size in bytes, and notes.
@@ -52,7 +57,8 @@ def build(
     Raises:
         CardError: the file is missing, broken, or not one of segopt's.
         UsageError: options that the runtime does not have, or an output that is no ``.plan``.
-        EngineError: no usable TensorRT or GPU; a model that does not run, parse or build.
+        EngineError: no usable TensorRT or GPU; a model that does not run, parse or build; a plan that answers
+            differently from its ONNX file.
         SinkError: the plan cannot be written.
     """
     options = build_options(
@@ -65,6 +71,8 @@ def build(
         compute_capabilities=compute_capabilities,
         optimization_level=optimization_level,
         tf32=tf32,
+        verify=verify,
+        verify_on=verify_on,
     )
     return builder.build(Path(onnx), options)
 
@@ -80,6 +88,8 @@ def build_options(
     compute_capabilities: str | Iterable[str] = (),
     optimization_level: int | None = None,
     tf32: bool = False,
+    verify: bool = True,
+    verify_on: str | os.PathLike[str] | None = None,
 ) -> BuildOptions:
     """Options of :func:`build` in the builder's own types.
 
@@ -96,6 +106,8 @@ def build_options(
         compute_capabilities=_capabilities(compute_capabilities),
         optimization_level=optimization_level,
         tf32=tf32,
+        verify=verify,
+        verify_on=None if verify_on is None else Path(verify_on),
     )
 
 

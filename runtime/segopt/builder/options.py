@@ -39,6 +39,10 @@ class BuildOptions:
     """0 (builds fastest) to 5."""
     tf32: bool = False
     """Let layers of a model in FP32 round their inputs to TF32: faster, and as coarse as half precision."""
+    verify: bool = True
+    """Compare the plan's answer with ONNX Runtime's where this machine has the GPU, before it is written."""
+    verify_on: Path | None = None
+    """A picture or a folder of them to compare on; None takes synthetic ones."""
 
     def arguments(self) -> tuple[str, ...]:
         """The part of the command line that shapes the plan: what building it again needs, here or elsewhere."""

@@ -62,6 +62,20 @@ def build(
     tf32: Annotated[
         bool, typer.Option("--tf32", help="Let a model in FP32 multiply in TF32: faster, as coarse as FP16.")
     ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify/--no-verify",
+            help="Where this machine has the GPU: run the plan, and refuse one that answers differently from ONNX "
+            "Runtime on the CPU.",
+        ),
+    ] = True,
+    verify_on: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PICTURES", help="--verify: a picture or a folder of them.", show_default="synthetic ones"
+        ),
+    ] = None,
 ) -> None:
     """Build a TensorRT plan from an .onnx file, on the machine that will run it."""
     from segopt.builder.from_options import build_options
@@ -76,6 +90,8 @@ def build(
         compute_capabilities=() if compute_capability is None else compute_capability,
         optimization_level=optimization_level,
         tf32=tf32,
+        verify=verify,
+        verify_on=verify_on,
     )
     build_and_report(model, options)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,13 +14,11 @@ from segopt.cli.weight_files import InstanceWeights, SemanticWeights, weight_fil
 from segopt.errors import UsageError
 
 if TYPE_CHECKING:
+    from segopt.segmenter import Segmenter
     from segopt_bench.evaluation import Data, Evaluation, Scores
 
 
-class Against(str, Enum):
-    """What to compare with."""
-
-    torch = "torch"
+_TORCH = "torch"
 
 
 def eval(
@@ -47,11 +45,16 @@ def eval(
         ),
     ] = None,
     against: Annotated[
-        Against | None,
-        typer.Option(help="Evaluate the PyTorch network that the model came from too, and show the difference."),
+        str | None,
+        typer.Option(
+            metavar="torch|FILE",
+            help="Evaluate another one too, and show the difference: the PyTorch network that the model came "
+            "from, or another model.",
+        ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="--against: the network's weights, where a file had them.")
+        Path | None,
+        typer.Option(metavar="FILE", help="--against torch: the weights file, where there was one."),
     ] = None,
     semantic_weights: SemanticWeights = None,
     instance_weights: InstanceWeights = None,
@@ -93,7 +96,7 @@ def eval(
     if predictions is not None and (idle := [name for name, value in for_networks.items() if value is not None]):
         raise UsageError(f"--predictions are finished maps, with no network to run: leave {', '.join(idle)} out")
     files = weight_files(weights, semantic_weights, instance_weights)
-    if files and against is None:
+    if files and against != _TORCH:
         raise UsageError("weights are for --against torch; add it, or leave them out")
     from segopt_bench.requirements import need_evaluation_packages
 
@@ -106,6 +109,7 @@ def eval(
         make_folder(json.parent)
     opened = open_data(data)
     other = None
+    title = "PyTorch" if against == _TORCH else str(against)
     if engine is None:
         assert predictions is not None
         with counting(predictions.name) as progress:
@@ -115,15 +119,16 @@ def eval(
             engine,
             opened,
             {"device": device, "score_threshold": score_threshold, "stuff_area": stuff_area},
-            files if against else None,
+            against,
+            files,
             {"modes": [mode.value] if mode else None, "limit": limit},
         )
-    _show(own, other)
+    _show(own, other, title)
     if json is not None:
         document: dict[str, Any] = {"model": str(engine or predictions), "data": str(data), **own.to_json()}
         if other is not None:
             differences = [a.minus(b) for a, b in zip(own.scores, other.scores, strict=True)]
-            document["against"] = {"torch": other.to_json()["scores"]}
+            document["against"] = {str(against): other.to_json()["scores"]}
             document["difference"] = {scores.measure: scores.to_json() for scores in differences}
         write_json(json, document, overwrite=overwrite)
         typer.echo(f"figures: {json}")
@@ -133,37 +138,55 @@ def _evaluate_engine(
     engine: Path,
     data: Data,
     loading: dict[str, Any],
-    weights: dict[str, Path] | None,
+    against: str | None,
+    weights: dict[str, Path],
     options: dict[str, Any],
 ) -> tuple[Evaluation, Evaluation | None]:
-    """The model's evaluation, and that of its PyTorch network where ``weights`` is not None."""
+    """The model's evaluation, and that of what it is compared with."""
     from segopt.segmenter import load
     from segopt_bench.evaluation import evaluate_engine
 
-    with load(engine, **loading) as segmenter:
-        network = None
-        if weights is not None:
-            from segopt_export.packages import need_export_packages
-
-            need_export_packages()
-            from segopt_bench.pytorch.network import torch_segmenter
-
-            # Before the long work: weights may be missing.
-            network = torch_segmenter(segmenter.card, segmenter.thresholds, weights)
+    with ExitStack() as opened:
+        segmenter = opened.enter_context(load(engine, **loading))
+        # Before the long work: the other one may be missing.
+        other = None if against is None else _other(against, segmenter, loading, weights, opened)
         with counting(engine.name) as progress:
             own = evaluate_engine(segmenter, data, progress=progress, **options)
-        if network is None:
+        if other is None:
             return own, None
-        with counting("PyTorch") as progress:
-            return own, evaluate_engine(network, data, progress=progress, **options)
+        with counting("PyTorch" if against == _TORCH else str(against)) as progress:
+            compared = evaluate_engine(other, data, progress=progress, **options)
+    if [scores.measure for scores in own.scores] != [scores.measure for scores in compared.scores]:
+        raise UsageError(f"--against {against}: gives other views than {engine}; name one of both with --mode")
+    return own, compared
 
 
-def _show(own: Evaluation, other: Evaluation | None) -> None:
+def _other(
+    against: str, segmenter: Segmenter, loading: dict[str, Any], weights: dict[str, Path], opened: ExitStack
+) -> Segmenter:
+    """What the model is compared with: its PyTorch network, or another model with the same thresholds."""
+    from segopt.segmenter import load
+
+    if against != _TORCH:
+        same = {"score_threshold": segmenter.thresholds.score, "stuff_area": segmenter.thresholds.stuff_area}
+        other = opened.enter_context(load(against, **{**loading, **same}))
+        if other.card.categories != segmenter.card.categories:
+            raise UsageError(f"--against {against}: has other classes; their scores cannot be compared")
+        return other
+    from segopt_export.packages import need_export_packages
+
+    need_export_packages()
+    from segopt_bench.pytorch.network import torch_segmenter
+
+    return torch_segmenter(segmenter.card, segmenter.thresholds, weights)
+
+
+def _show(own: Evaluation, other: Evaluation | None, title: str) -> None:
     from rich.console import Console
 
     console = Console()
     for i, scores in enumerate(own.scores):
-        console.print(_table(scores) if other is None else _comparison(scores, other.scores[i]))
+        console.print(_table(scores) if other is None else _comparison(scores, other.scores[i], title))
     for remark in own.remarks:
         typer.echo(f"note: {remark}")
 
@@ -187,13 +210,13 @@ def _table(scores: Scores) -> Any:
     return table
 
 
-def _comparison(own: Scores, other: Scores) -> Any:
+def _comparison(own: Scores, other: Scores, title: str) -> Any:
     """A row for each figure of the totals, and for the first figure of each class; in percent."""
     from rich.text import Text
 
     table = _empty_table(own)
-    for column in ("figure", "engine", "PyTorch", "difference"):
-        table.add_column(column, justify="left" if column == "figure" else "right")
+    for column in ("figure", "engine", title, "difference"):
+        table.add_column(Text(column), justify="left" if column == "figure" else "right")
     difference = own.minus(other)
     for group, most in (("totals", None), ("classes", 1)):
         for label, row in getattr(own, group).items():

@@ -339,6 +339,30 @@ def test_the_command_shows_tables_and_writes_json(folder, panoptic_engine, segop
     assert document["left_out"] == []
 
 
+def test_another_model_is_compared_with(folder, panoptic_engine, segopt_cli, tmp_path):
+    """The other one misses the car: its PQ is lower, and the difference says by how much."""
+    blind, file = tmp_path / "blind.onnx", tmp_path / "figures.json"
+    tiny.panoptic_engine(blind, detections=tiny.DETECTIONS[:1])
+    status, out, err = segopt_cli(
+        "eval", "--engine", blind, "--data", folder, "--against", panoptic_engine, "--json", file
+    )
+    assert (status, err) == (0, "")
+    assert panoptic_engine.name in out
+    document = json.loads(file.read_text(encoding="utf-8"))
+    own, other = document["scores"], document["against"][str(panoptic_engine)]
+    assert other["panoptic"]["totals"]["all"]["PQ"] == 1
+    apart = document["difference"]["panoptic"]["totals"]["all"]["PQ"]
+    assert apart == own["panoptic"]["totals"]["all"]["PQ"] - 1 < 0
+
+
+def test_models_of_other_classes_are_not_compared(folder, panoptic_engine, semantic_engine, segopt_cli):
+    status, _, err = segopt_cli(
+        "eval", "--engine", panoptic_engine, "--data", folder, "--against", semantic_engine
+    )
+    assert status == 2
+    assert "has other classes" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

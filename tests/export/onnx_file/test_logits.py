@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from segopt.agreement import SINGLE
 from segopt.errors import ExportError
 from segopt_export.onnx_file import logits as logits_module
 from segopt_export.onnx_file.logits import LogitsOfFile, grid_step, kept_logits
-from segopt_export.onnx_file.parity import SINGLE, check_parity
+from segopt_export.onnx_file.parity import check_parity
 from segopt_export.onnx_file.tracing import trace, write
 from segopt_export.static.graph import Normalize, SegmentationGraph
 from segopt_export.static.semantic import StaticSemantic

@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import lively
+from segopt.agreement import HALF, compare
 from segopt_export.networks.table import NETWORKS
 from segopt_export.onnx_file.checks import check_static, half_share
-from segopt_export.onnx_file.parity import HALF, compare
 from segopt_export.precision.calibration import LayerCall, measure_ranges
 from segopt_export.precision.half import MAX_VALUE, convert_to_half, in_half, layers_beyond_half
 from segopt_export.precision.norm_folding import fold_norms
