@@ -118,9 +118,10 @@ def build(
     runs_here = job.gpu is not None and record.runs_on(job.gpu.compute_capability)
     if runs_here:
         with step("check: precision of the plan's layers"):
-            job.notes.extend(_check_engine(job, data, layers))
+            loads, notes = _check_engine(job, data, layers)
+            job.notes.extend(notes)
     made = Sidecar(card, record)
-    if runs_here and options.verify:
+    if runs_here and loads and options.verify:
         with step("check: the plan's answer against ONNX Runtime's on the CPU"):
             job.notes.extend(verify(model, data, made, options.verify_on))
     sidecar.write(path, data, made)
@@ -196,8 +197,12 @@ def _record(job: _Job, data: trt.IHostMemory, half_share: float) -> PlanRecord:
     )
 
 
-def _check_engine(job: _Job, data: trt.IHostMemory, layers: dict[str, bool]) -> list[str]:
-    """Load the plan on the GPU and compare its layers' precision with the network's; notes for the user."""
+def _check_engine(job: _Job, data: trt.IHostMemory, layers: dict[str, bool]) -> tuple[bool, list[str]]:
+    """Load the plan on the GPU and compare its layers' precision with the network's.
+
+    Returns:
+        Whether it loads, and notes for the user.
+    """
     trt = job.flavor.module
     log, logger = message_log(job.flavor)
     log.clear()
@@ -209,12 +214,14 @@ def _check_engine(job: _Job, data: trt.IHostMemory, layers: dict[str, bool]) -> 
         problem = f"{reason}; {fix_for(reason, '`segopt doctor` shows what this machine has')}"
         if job.flavor.traits.needs_gpu_to_build:
             raise EngineError(f"{job.model}: the plan was built and does not load here: {problem}")
-        return [f"the plan does not load here, so its layers were counted before the build alone: {problem}"]
+        return False, [
+            f"the plan does not load here, so its layers were counted before the build alone: {problem}"
+        ]
     inspection = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
     built = precision.compute_layers_in_engine(inspection, layers)
     precision.check_engine(built, layers, job.model)
     if not built:
-        return [
+        return True, [
             f"{job.flavor} tells nothing of the plan's layers, so their precision was checked before the build"
         ]
-    return []
+    return True, []
