@@ -22,6 +22,8 @@ import tensorrt_rtx as trt
 from cuda.bindings import driver as real_driver
 from cuda.bindings import runtime as real
 
+from segopt import cuda
+from segopt.cuda import calls
 from segopt_export.onnx_file.tensorrt_rules import refusals
 
 GIB = 2**30
@@ -34,6 +36,13 @@ STICKY = (
 )
 """After one of these nothing works any more in the process (CUDA's own documentation of them says so)."""
 _ALWAYS_WORK = ("cudaGetLastError", "cudaGetErrorString", "cudaDriverGetVersion", "cudaRuntimeGetVersion")
+
+
+def put_in(monkeypatch, gpu):
+    """Let all that calls CUDA find this simulated GPU, until the test ends."""
+    for module in (calls, cuda.stream, cuda.memory, cuda.graph):
+        monkeypatch.setattr(module, "runtime", lambda: gpu)
+    monkeypatch.setattr(calls, "driver", lambda: gpu)
 
 
 class SimulatedCuda:

@@ -13,7 +13,6 @@ import pytest
 import clips
 import segopt
 import tiny
-from segopt import cuda
 from segopt.backends.onnxruntime import OnnxRuntimeBackend
 from segopt.builder.build import build
 from segopt.builder.options import BuildOptions
@@ -29,7 +28,7 @@ trt = pytest.importorskip("tensorrt_rtx")
 pytest.importorskip("cuda.bindings.runtime")
 import simulated_gpu  # noqa: E402
 from segopt.backends.tensorrt import TensorRtBackend  # noqa: E402
-from simulated_gpu import GIB, SimulatedCuda, SimulatedTensorRT  # noqa: E402
+from simulated_gpu import GIB, SimulatedCuda, SimulatedTensorRT, put_in  # noqa: E402
 
 without_gpu = pytest.mark.skipif(find_gpu() is not None, reason="this machine has a GPU")
 BOTH = pytest.mark.parametrize("runtime", ["tensorrt", "tensorrt-rtx"])
@@ -66,9 +65,7 @@ def install(monkeypatch):
     def put(model, runtime="tensorrt-rtx", *, memory=GIB, devices=1, **options):
         gpu = SimulatedCuda(memory=memory, devices=devices)
         gpus.append(gpu)
-        for module in (calls, cuda.stream, cuda.memory, cuda.graph):
-            monkeypatch.setattr(module, "runtime", lambda: gpu)
-        monkeypatch.setattr(calls, "driver", lambda: gpu)
+        put_in(monkeypatch, gpu)
         name, version = MODULES[runtime]
         tensorrt = SimulatedTensorRT(gpu, model, **{"version": version, **options})
         monkeypatch.setitem(sys.modules, name, tensorrt)
