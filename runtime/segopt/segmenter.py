@@ -49,11 +49,13 @@ def load(
     mode: Mode | None = None,
     overlap_threshold: float | None = None,
     stuff_area: int | None = None,
+    precision: str | None = None,
 ) -> Segmenter:
     """Load a model that ``segopt export`` or ``segopt build`` made.
 
     Args:
-        path: the model file, ``NAME.onnx`` or ``NAME.plan``.
+        path: the model file, ``NAME.onnx`` or ``NAME.plan``; or a model folder, of which the file is taken that
+            fits this machine (``Segmenter.path`` says which).
         device: ``auto`` takes a GPU where one works, ``cpu`` and ``cuda`` insist; ``cuda:1`` is the second GPU;
             ``tensorrt`` is ONNX Runtime's TensorRT provider. A plan runs on a GPU alone.
         score_threshold: lowest score of a detection, 0 to 1; None takes the card's (0.5).
@@ -61,6 +63,7 @@ def load(
             ``instance`` view.
         overlap_threshold: panoptic: largest taken share of an instance's mask; None takes the card's (0.5).
         stuff_area: panoptic: smallest stuff segment, in pixels of the frame; None takes the card's (4096).
+        precision: ``fp32``, ``fp16`` or ``int8``: which file of a model folder; None takes the folder's own.
 
     Raises:
         CardError: the file (of a plan, or its sidecar) is missing, broken, or was not made by segopt.
@@ -68,7 +71,13 @@ def load(
         UsageError: a view that the model does not have, or a threshold out of range.
     """
     path = Path(path)
+    if path.is_dir():
+        from segopt.model_folder import choose
+
+        path = choose(path, device, precision).candidate.path
     card = read_card(path)
+    if precision not in (None, card.precision):
+        raise UsageError(f"{path}: is {card.precision}, not {precision}; export it with --precision {precision}")
     view = _check_view(card, mode, path)
     thresholds = Thresholds(
         score=_fraction("score_threshold", score_threshold, card.score_threshold),
@@ -77,7 +86,7 @@ def load(
     )
     backend = open_backend(path, device)
     check_tensors(card, {**backend.inputs, **backend.outputs}, path)
-    return Segmenter(card, backend, view, thresholds)
+    return Segmenter(card, backend, view, thresholds, path)
 
 
 @dataclass(frozen=True)
@@ -110,8 +119,12 @@ class Segmenter(Stages):
     threads, so that they overlap on a video.
     """
 
-    def __init__(self, card: Card, backend: Backend, mode: Mode, thresholds: Thresholds) -> None:
+    def __init__(
+        self, card: Card, backend: Backend, mode: Mode, thresholds: Thresholds, path: Path | None = None
+    ) -> None:
         self.card = card
+        self.path = path
+        """The file that was loaded; None where there is none."""
         self.backend = backend
         self.mode = mode
         self.thresholds = thresholds

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from segopt.builder import build as builder
 from segopt.builder.build import Built
+from segopt.builder.folder import in_folder
 from segopt.builder.options import BuildOptions
 from segopt.errors import UsageError
 
@@ -27,6 +28,7 @@ def build(
     tf32: bool = False,
     verify: bool = True,
     verify_on: str | os.PathLike[str] | None = None,
+    precision: str | None = None,
 ) -> Built:
     """Build a TensorRT plan from an ``.onnx`` file of ``segopt export``, as the command ``segopt build`` does.
 
@@ -37,7 +39,7 @@ def build(
     >>> segmenter = segopt.load(built.path)  # doctest: +SKIP
 
     Args:
-        onnx: the model file.
+        onnx: the model file; or a model folder, which the plan is added to.
         runtime: ``tensorrt`` or ``tensorrt-rtx``; None is what is installed, and fits the GPU.
         output: the ``.plan`` file; None is the ``.onnx`` file's name, beside it.
         timing_cache: folder for kernel times, which make later builds faster.
@@ -50,6 +52,7 @@ def build(
         verify: where this machine has the GPU, run the plan and compare its answer with ONNX Runtime's on the
             CPU; a plan that differs is not written.
         verify_on: a picture or a folder of them to compare on; None takes synthetic ones.
+        precision: of a model folder: which ONNX file to build from; None takes the folder's own.
 
     Returns:
         Where the plan is, its sidecar, its size in bytes, and notes.
@@ -74,7 +77,10 @@ def build(
         verify=verify,
         verify_on=verify_on,
     )
-    return builder.build(Path(onnx), options)
+    model = Path(onnx)
+    if model.is_dir():
+        model, options = in_folder(model, options, precision)
+    return builder.build(model, options)
 
 
 def build_options(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segopt.cli.engines import take
 from segopt.cli.run import DEVICES, check_device
 from segopt.cli.steps import counting
 from segopt.cli.weight_files import InstanceWeights, SemanticWeights, weight_files
@@ -83,7 +84,7 @@ def bench(
     files = weight_files(weights, semantic_weights, instance_weights)
     found = run_benchmark(
         Request(
-            engines=[*engine, *(more or ())],
+            engines=[take(each, device) for each in (*engine, *(more or ()))],
             data=data,
             pictures=pictures,
             rounds=rounds,

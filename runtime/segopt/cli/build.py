@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segopt.cli.engines import Precision
 from segopt.cli.steps import phases, step
 
 if TYPE_CHECKING:
@@ -76,8 +77,10 @@ def build(
             metavar="PICTURES", help="--verify: a picture or a folder of them.", show_default="synthetic ones"
         ),
     ] = None,
+    precision: Precision = None,
 ) -> None:
     """Build a TensorRT plan from an .onnx file, on the machine that will run it."""
+    from segopt.builder.folder import in_folder
     from segopt.builder.from_options import build_options
 
     options = build_options(
@@ -93,6 +96,8 @@ def build(
         verify=verify,
         verify_on=verify_on,
     )
+    if model.is_dir():
+        model, options = in_folder(model, options, precision)
     build_and_report(model, options)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segopt.cli.engines import Precision, SomeEngine, take
 from segopt.cli.run import DEVICES, View, check_device
 from segopt.cli.steps import counting
 from segopt.cli.weight_files import InstanceWeights, SemanticWeights, weight_files
@@ -30,12 +31,7 @@ def eval(
             show_default=False,
         ),
     ],
-    engine: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Model that `segopt export` or `segopt build` made.", show_default=False
-        ),
-    ] = None,
+    engine: SomeEngine = None,
     predictions: Annotated[
         Path | None,
         typer.Option(
@@ -83,6 +79,7 @@ def eval(
             metavar=DEVICES, callback=check_device, help="Where to run; auto takes a GPU where one works."
         ),
     ] = "auto",
+    precision: Precision = None,
 ) -> None:
     """Measure accuracy: mIoU (semantic), box and mask AP (instance), PQ (panoptic)."""
     if (engine is None) == (predictions is None):
@@ -116,7 +113,7 @@ def eval(
             own = evaluate_predictions(predictions, opened, limit=limit, progress=progress)
     else:
         own, other = _evaluate_engine(
-            engine,
+            take(engine, device, precision),
             opened,
             {"device": device, "score_threshold": score_threshold, "stuff_area": stuff_area},
             against,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segopt.cli.build import describe_plan
+from segopt.cli.engines import Precision
+from segopt.errors import UsageError
 from segopt.model.tensors import MEANINGS, input_specs, output_specs
 
 if TYPE_CHECKING:
@@ -19,10 +21,22 @@ _MAX_NAMES = 12
 
 
 def info(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An .onnx or .plan file.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE|DIR", help="An .onnx or .plan file, or a model folder.", show_default=False),
+    ],
     json: Annotated[bool, typer.Option("--json", help="Print the card's JSON in place of a table.")] = False,
+    precision: Precision = None,
 ) -> None:
-    """Show what a model file says of itself: networks, weights, canvas, classes, thresholds, versions."""
+    """Show what a model file says of itself: networks, weights, canvas, classes, thresholds, versions.
+
+    Of a model folder: which of its files this machine takes, and why not the others.
+    """
+    if file.is_dir():
+        if json:
+            raise UsageError("--json is for one file; give one of the folder's")
+        _show_folder(file, precision)
+        return
     from segopt.model import sidecar
     from segopt.model.reading import read_card
 
@@ -43,6 +57,27 @@ def info(
     rows = [*describe(card, file.stat().st_size), *(describe_plan(beside.plan) if beside else ())]
     for name, value in rows:
         table.add_row(Text(name), Text(value))
+    Console().print(table)
+
+
+def _show_folder(folder: Path, precision: str | None) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from segopt.device import Device
+    from segopt.model_folder import default_precision, judge, read_folder
+
+    candidates = read_folder(folder)
+    wanted = precision or default_precision(folder, candidates)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=Text(f"{folder} in {wanted}"), title_justify="left")
+    for column in ("file", "here", "why"):
+        table.add_column(column, overflow="fold", no_wrap=column == "here")
+    taken = "taken"
+    for each in judge(candidates, wanted, Device("auto")):
+        table.add_row(Text(each.candidate.path.name), taken if each.fits else "no", Text(each.reason))
+        taken = "fits" if each.fits else taken
     Console().print(table)
 
 

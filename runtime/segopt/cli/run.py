@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 
+from segopt.cli.engines import Engine, Precision, take
 from segopt.device import parse_device
 from segopt.errors import UsageError
 from segopt.interrupts import exit_status, held
@@ -56,12 +57,7 @@ def run(
             show_default=False,
         ),
     ],
-    engine: Annotated[
-        Path,
-        typer.Option(
-            metavar="FILE", help="Model that `segopt export` or `segopt build` made.", show_default=False
-        ),
-    ],
+    engine: Engine,
     output: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder for what is saved.", show_default="runs/<name of the source>"),
@@ -124,6 +120,7 @@ def run(
             "Runtime's TensorRT.",
         ),
     ] = "auto",
+    precision: Precision = None,
 ) -> None:
     """Run a model on pictures, a video, a camera or a stream.
 
@@ -166,8 +163,9 @@ def run(
             )
         segmenter = stack.enter_context(
             load(
-                engine,
+                take(engine, device, precision),
                 device=device,
+                precision=precision,
                 score_threshold=score_threshold,
                 mode=mode.value if mode else None,
                 stuff_area=stuff_area,

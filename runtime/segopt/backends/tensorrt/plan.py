@@ -91,24 +91,35 @@ def _flavor_of(record: PlanRecord, path: Path) -> Flavor:
 
 
 def _check_machine(record: PlanRecord, flavor: Flavor, gpu: Gpu, path: Path) -> None:
-    command = record.rebuild_command(path)
-    if not _loads(record, flavor):
-        raise EngineError(
-            f"{path}: was built with {flavor.traits.title} {record.version} and this machine has "
-            f"{flavor.version}; build it again: {command}"
-        )
+    against = why_not_here(record, flavor.traits.title, flavor.version, gpu)
+    if against is not None:
+        raise EngineError(f"{path}: {against}; build it again here: {record.rebuild_command(path)}")
+
+
+def why_not_here(record: PlanRecord, title: str, version: str, gpu: Gpu) -> str | None:
+    """Why a plan does not run with this TensorRT and GPU; None where it does.
+
+    Args:
+        record: of the plan.
+        title: of its TensorRT, for people.
+        version: of the one that is installed.
+        gpu: that is here.
+    """
+    if not _loads(record, version):
+        return f"was built with {title} {record.version} and this machine has {version}"
     if not record.runs_on(gpu.compute_capability):
         built_for = record.gpu or "GPUs"
         capabilities = ", ".join(record.compute_capabilities) or "8.0 and later"
-        raise EngineError(
-            f"{path}: was built for {built_for} (compute capability {capabilities}) and this machine has "
-            f"{gpu.name} ({gpu.compute_capability}); build it again here: {command}"
+        return (
+            f"was built for {built_for} (compute capability {capabilities}) and this machine has "
+            f"{gpu.name} ({gpu.compute_capability})"
         )
+    return None
 
 
-def _loads(record: PlanRecord, flavor: Flavor) -> bool:
+def _loads(record: PlanRecord, version: str) -> bool:
     """A plan is for one version of TensorRT; a version-compatible one for later ones, too."""
-    built, here = version_numbers(record.version), version_numbers(flavor.version)
+    built, here = version_numbers(record.version), version_numbers(version)
     return here >= built if record.version_compatible else here == built
 
 
