@@ -16,6 +16,7 @@ from segopt.model.tensors import MEANINGS, input_specs, output_specs
 if TYPE_CHECKING:
     from segopt.model.card import Card
     from segopt.model.categories import Category
+    from segopt.model_folder import Candidate
 
 _MAX_NAMES = 12
 
@@ -33,9 +34,12 @@ def info(
     Of a model folder: which of its files this machine takes, and why not the others.
     """
     if file.is_dir():
+        from segopt.model_folder import read_folder
+
+        candidates = read_folder(file)
         if json:
             raise UsageError("--json is for one file; give one of the folder's")
-        _show_folder(file, precision)
+        _show_folder(file, candidates, precision)
         return
     from segopt.model import sidecar
     from segopt.model.reading import read_card
@@ -60,16 +64,15 @@ def info(
     Console().print(table)
 
 
-def _show_folder(folder: Path, precision: str | None) -> None:
+def _show_folder(folder: Path, candidates: Sequence[Candidate], precision: str | None) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from segopt.device import Device
-    from segopt.model_folder import default_precision, judge, read_folder
+    from segopt.model_folder import default_precision, judge
 
-    candidates = read_folder(folder)
     wanted = precision or default_precision(folder, candidates)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title=Text(f"{folder} in {wanted}"), title_justify="left")
     for column in ("file", "here", "why"):
