@@ -59,6 +59,9 @@ def build(
             metavar="0..5", help="A higher level takes longer to build.", show_default="TensorRT's own, 3"
         ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a plan of that name, and its sidecar.")
+    ] = False,
 ) -> None:
     """Build a TensorRT plan from an .onnx file, on the machine that will run it."""
     from segopt.builder.from_options import build_options
@@ -73,6 +76,12 @@ def build(
         compute_capabilities=() if compute_capability is None else compute_capability,
         optimization_level=optimization_level,
     )
+    path = options.output or model.with_suffix(".plan")
+    # What is no plan, or is to be made of one, is refused for that.
+    if not overwrite and path.suffix == ".plan" != model.suffix:
+        from segopt.model.sidecar import check_new_pair
+
+        check_new_pair(path)
     build_and_report(model, options)
 
 

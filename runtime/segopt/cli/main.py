@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from segopt import interrupts
-from segopt.errors import SegoptError, UsageError
+from segopt.errors import SegoptError, UsageError, printable
 from segopt.native_library import missing_library
 from segopt.version import __version__
 
@@ -133,7 +133,8 @@ def _say_interrupted(error: BaseException) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    _print(f"segopt: error: {' '.join(message.split())}")
+    # Names of files and other libraries' words may hold anything.
+    _print(f"segopt: error: {printable(' '.join(message.split()))}")
     return status
 
 

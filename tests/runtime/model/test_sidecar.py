@@ -70,7 +70,7 @@ def test_a_plan_of_another_build_is_refused_with_the_command_that_builds_it(path
 def test_the_rebuild_command_has_all_that_shaped_the_plan(path):
     words = shlex.split(RECORD.rebuild_command(path))
     model = path.with_name("street model.onnx")
-    assert words == ["segopt", "build", str(model), *RECORD.options, "--output", str(path)]
+    assert words == ["segopt", "build", str(model), *RECORD.options, "--output", str(path), "--overwrite"]
 
 
 @pytest.mark.parametrize(
