@@ -36,7 +36,7 @@ def command(folder: Path, name: str, *arguments: str | Path) -> Outcome:
 
     Args:
         folder: current folder while it runs; what is hidden in it afterwards was left behind.
-        name: what a line that refuses must hold: a file's name.
+        name: a file's, whose stem a line that refuses must hold.
         arguments: as a shell would give them.
 
     Raises:
@@ -63,7 +63,7 @@ def check_line(stderr: str, name: str, verb: str) -> None:
         raise FaultError(f"{verb}: nobody foresaw: {line[:500]!r}")
     if not line.isprintable() or len(line) > 1500:
         raise FaultError(f"{verb}: {len(line)} characters, or some that cannot be printed: {line[:500]!r}")
-    if name not in line and "the engine gave" not in line:
+    if Path(name).stem not in line and "the engine gave" not in line:
         raise FaultError(f"{verb}: does not name {name}: {line[:500]!r}")
 
 

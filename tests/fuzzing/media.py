@@ -40,7 +40,7 @@ def pictures(good: Path) -> Attempt:
         data = damaged(chance.choice(samples[suffix]), others, chance)
         path.write_bytes(resealed_png(data, chance) or b"\0")
         outcome = _run(case, path, engine)
-        if outcome == "right":
+        if outcome == "right" and suffix != ".gif":
             _compare_with_pillow(path, case / "out")
         return outcome
 
