@@ -27,8 +27,8 @@ class FuzzClass:
     """A case that takes longer hangs."""
 
 
-def _signals(verb: str) -> FuzzClass:
-    return FuzzClass(partial(signals.prepare, verb), signals.VERBS[verb].cases, signals.VERBS[verb].seconds + 60)
+def _signals(verb: signals.Verb) -> FuzzClass:
+    return FuzzClass(partial(signals.prepare, verb), verb.cases, verb.seconds + 60)
 
 
 CLASSES: Mapping[str, FuzzClass] = {
@@ -41,6 +41,6 @@ CLASSES: Mapping[str, FuzzClass] = {
     "picture": FuzzClass(media.pictures),
     "video": FuzzClass(media.videos),
     "COCO json": FuzzClass(coco_json.documents),
-    "annotation PNG": FuzzClass(coco_json.annotation_pngs, cases=100),
-    **{f"signal to {verb}": _signals(verb) for verb in signals.VERBS},
+    "annotation PNG": FuzzClass(coco_json.annotation_pngs, cases=60),
+    **{f"signal to {name}": _signals(verb) for name, verb in signals.VERBS.items()},
 }

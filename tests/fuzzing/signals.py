@@ -24,21 +24,52 @@ from segopt.model import sidecar
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _START_SECONDS = 30.0
-_KILLED = 30
+_KILLED = 12
 """Videos and lists that a run leaves which is killed."""
 _END_SECONDS = 20.0
 """A verb that takes longer after a signal hangs."""
 
 
+def _nothing(_: Path) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Verb:
-    """A command line, and how long it takes."""
+    """A command line, and what is done around it."""
 
     arguments: tuple[str, ...]
     seconds: float
     """About how long it takes, on a slow machine."""
     cases: int = 2
     """In the tests."""
+    prepare: Callable[[Path], None] = _nothing
+    """Gets a folder for what all cases use."""
+    before: Callable[[Path], None] = _nothing
+    """Gets the folder of a case."""
+    after: Callable[[Path], None] = _nothing
+    """Looks at that folder after the signal; raises a FaultError."""
+
+
+_EXPORT = ("export", "--mode", "semantic", "--weights", "random", "--no-build")
+_DATA = ("--data", "../good/data")
+_ENGINE = ("--engine", "../good/engine.onnx")
+_RECOVER = ("recover", "out")
+
+
+def _long_video(good: Path) -> None:
+    clips.clip(good / "long.mp4", 4_000)
+
+
+def _annotated(good: Path) -> None:
+    """Many pictures with index maps."""
+    root = good / "data"
+    for name in ("images", "semantic"):
+        (root / name).mkdir(parents=True)
+    for i in range(400):
+        cv2.imwrite(str(root / "images" / f"{i}.png"), clips.frame(i))
+        cv2.imwrite(str(root / "semantic" / f"{i}.png"), np.zeros((48, 64), np.uint8))
+    (root / "classes.json").write_text('["dark", "bright"]')
 
 
 def _killed_run(folder: Path) -> None:
@@ -61,50 +92,10 @@ def _killed_run(folder: Path) -> None:
     os._exit(0)
 
 
-_EXPORT = ("export", "--mode", "semantic", "--weights", "random", "--no-build")
-_DATA = ("--data", "../good/data")
-_ENGINE = ("--engine", "../good/engine.onnx")
-
-VERBS = {
-    "run": Verb(("run", *_ENGINE, "../good/long.mp4", "--save", "overlay,coco,panoptic", "--output", "out"), 6, 6),
-    "export": Verb(
-        (*_EXPORT, "--network", "lraspp_mobilenet_v3_large", "--size", "64x64", "--output", "out/model.onnx"),
-        20,
-        4,
-    ),
-    "build": Verb(
-        ("build", "../good/engine.onnx", "--runtime", "tensorrt-rtx", "--output", "out/model.plan"), 10, 4
-    ),
-    "eval": Verb(("eval", *_ENGINE, *_DATA, "--json", "out/figures.json"), 5, 4),
-    "bench": Verb(("bench", *_ENGINE, "--json", "out/figures.json", "--report", "out/report"), 10, 4),
-    "demo": Verb(("demo", "--output", "out/demo", "--seconds", "1"), 40, 2),
-    "recover": Verb(("recover", "out"), 2, 4),
-}
-
-
-def prepare(verb: str, good: Path) -> Callable[[Random, Path], Outcome]:
-    """Start the verb, send it a signal, and look at how it ended."""
-    tiny.panoptic_engine(good / "engine.onnx")
-    if verb == "run":
-        clips.clip(good / "long.mp4", 4_000)
-    if verb == "eval":
-        _data(good / "data")
-
-    def attempt(chance: Random, case: Path) -> Outcome:
-        if verb != "recover":
-            return _interrupted(VERBS[verb], chance, case)
-        _killed_run(case)
-        outcome = _interrupted(VERBS[verb], chance, case)
-        _check_recovered(case)
-        return outcome
-
-    return attempt
-
-
 def _check_recovered(case: Path) -> None:
     """The next attempt completes what the interrupted one did not, once each."""
     subprocess.run(
-        [sys.executable, "-m", "segopt", *VERBS["recover"].arguments],
+        [sys.executable, "-m", "segopt", *_RECOVER],
         cwd=case,
         check=True,
         stdout=subprocess.DEVNULL,
@@ -114,14 +105,51 @@ def _check_recovered(case: Path) -> None:
         raise FaultError(f"recovered {names}")
 
 
-def _data(root: Path) -> None:
-    """Many pictures with index maps."""
-    for name in ("images", "semantic"):
-        (root / name).mkdir(parents=True)
-    for i in range(400):
-        cv2.imwrite(str(root / "images" / f"{i}.png"), clips.frame(i))
-        cv2.imwrite(str(root / "semantic" / f"{i}.png"), np.zeros((48, 64), np.uint8))
-    (root / "classes.json").write_text('["dark", "bright"]')
+def _check_plans(case: Path) -> None:
+    """A plan has its own sidecar, or neither has come."""
+    out = case / "out"
+    for plan in out.rglob("*.plan"):
+        sidecar.read_plan(plan)
+    for beside in out.rglob("*.plan.json"):
+        if not beside.with_suffix("").exists():
+            raise FaultError(f"{beside.name} without its plan")
+
+
+VERBS = {
+    "run": Verb(
+        ("run", *_ENGINE, "../good/long.mp4", "--save", "overlay,coco,panoptic", "--output", "out"),
+        seconds=6,
+        cases=3,
+        prepare=_long_video,
+    ),
+    "export": Verb(
+        (*_EXPORT, "--network", "lraspp_mobilenet_v3_large", "--size", "64x64", "--output", "out/model.onnx"),
+        seconds=20,
+    ),
+    "build": Verb(
+        ("build", "../good/engine.onnx", "--runtime", "tensorrt-rtx", "--output", "out/model.plan"),
+        seconds=10,
+        after=_check_plans,
+    ),
+    "eval": Verb(("eval", *_ENGINE, *_DATA, "--json", "out/figures.json"), seconds=5, prepare=_annotated),
+    "bench": Verb(("bench", *_ENGINE, "--json", "out/figures.json", "--report", "out/report"), seconds=10),
+    "demo": Verb(("demo", "--output", "out/demo", "--seconds", "1"), seconds=40, cases=1),
+    "recover": Verb(_RECOVER, seconds=1, before=_killed_run, after=_check_recovered),
+}
+
+
+def prepare(verb: Verb, good: Path) -> Callable[[Random, Path], Outcome]:
+    """Start the verb, send it a signal, and look at how it ended."""
+    tiny.panoptic_engine(good / "engine.onnx")
+    verb.prepare(good)
+
+    def attempt(chance: Random, case: Path) -> Outcome:
+        verb.before(case)
+        outcome = _interrupted(verb, chance, case)
+        verb.after(case)
+        return outcome
+
+    return attempt
 
 
 def _interrupted(verb: Verb, chance: Random, case: Path) -> Outcome:
@@ -142,7 +170,6 @@ def _interrupted(verb: Verb, chance: Random, case: Path) -> Outcome:
         process.send_signal(number)
         _, stderr = _end(process, number, f"{number.name} at {moment:.2f} s")
     _check_end(process.returncode, stderr, f"{number.name} at {moment:.2f} s", 128 + number)
-    _check_pairs(case / "out")
     return "right" if process.returncode == 0 else "refused"
 
 
@@ -165,15 +192,6 @@ def _check_end(status: int, stderr: str, when: str, expected: int) -> None:
     # `run` says it on stdout, with what was done.
     if lines not in ([], ["segopt: interrupted"]) or (lines and status == 0):
         raise FaultError(f"{when}: status {status}, said {lines[:10]!r}")
-
-
-def _check_pairs(out: Path) -> None:
-    """A plan has its own sidecar, or neither has come."""
-    for plan in out.rglob("*.plan"):
-        sidecar.read_plan(plan)
-    for beside in out.rglob("*.plan.json"):
-        if not beside.with_suffix("").exists():
-            raise FaultError(f"{beside.name} without its plan")
 
 
 def _wait_for_main(process: subprocess.Popen[str]) -> None:

@@ -18,7 +18,7 @@ def needs_what_is_installed(name):
         pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (pip install 'segopt[rtx]')")
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in CLASSES])
 def test_every_case_is_right_or_one_line(name, tmp_path):
     needs_what_is_installed(name)
     cases = CLASSES[name].cases
