@@ -9,7 +9,11 @@ PYTEST = SEGOPT_LEAN_PYTHON=$(CURDIR)/$(LEAN)/bin/python $(VENV)/bin/python -m p
 # Processes that run tests. Each takes up to 4 GB of memory, and one core.
 WORKERS ?= 2
 
-.PHONY: demo test check lint types unit quick format clean
+# Of `make fuzz`: for all classes of inputs together, and what makes its cases the same again.
+MINUTES ?= 20
+SEED ?=
+
+.PHONY: demo test check lint types unit quick fuzz format clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/segopt demo
@@ -31,6 +35,10 @@ unit: $(VENV)/.installed $(LEAN)/.installed
 
 quick: $(VENV)/.installed $(LEAN)/.installed
 	$(PYTEST) -m "not slow"
+
+# Damaged inputs and signals at random; a table, and what failed in tests/fuzz-failures.
+fuzz: $(VENV)/.installed
+	cd tests && ../$(VENV)/bin/python -m fuzzing --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 format: $(VENV)/.installed
 	$(VENV)/bin/ruff check --fix .

@@ -1,13 +1,10 @@
 """Reads weights files that were made to harm, in a process with little memory.
 
-`python hostile_weights.py FOLDER hostile`, or a number in place of `hostile`: so many damaged files of each kind.
-Prints one JSON line for each file: its name, the line that it was refused with (None where it was read), seconds
-of CPU, and the most memory that the process has had so far, in MiB.
+`python hostile_weights.py FOLDER` prints one JSON line for each file: its name, the line that it was refused with
+(None where it was read), seconds of CPU, and the most memory that the process has had so far, in MiB.
 """
 
 import json
-import pickle
-import random
 import resource
 import struct
 import sys
@@ -15,9 +12,7 @@ import time
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from segopt.errors import ExportError
 from segopt_export.weights.checkpoint import read_groups
@@ -113,47 +108,10 @@ def hostile(folder):
         yield path
 
 
-def fuzzed(folder, count):
-    """Small good files of each kind, with bytes changed, cut out, put in and cut off."""
-    chance = random.Random(7)
-    state = {f"layer.{i}.weight": torch.arange(6.0).reshape(2, 3) + i for i in range(4)}
-    arrays = {name: value.numpy() for name, value in state.items()}
-    torch.save({"model": state, "epoch": 3, "best": np.float32(1)}, folder / "new.pth")
-    torch.save({"model": state, "epoch": 3}, folder / "old.pth", _use_new_zipfile_serialization=False)
-    (folder / "new.pkl").write_bytes(pickle.dumps({"model": arrays, "best": np.float64(1)}, protocol=2))
-    (folder / "old.pkl").write_bytes(pickle.dumps({"model": arrays}, protocol=4))
-    save_file(state, folder / "new.safetensors")
-    for source in sorted(folder.glob("[on][le][dw].*")):
-        good = source.read_bytes()
-        for i in range(count):
-            path = folder / f"fuzzed-{source.stem}-{i}{source.suffix}"
-            path.write_bytes(harmed(good, chance))
-            yield path
-            path.unlink()
-
-
-def harmed(good, chance):
-    data = bytearray(good)
-    for _ in range(chance.choice((1, 1, 2, 5, 20))):
-        at = chance.randrange(max(1, len(data)))
-        kind = chance.randrange(5)
-        if kind == 0:
-            data[at : at + 1] = bytes([chance.randrange(256)])
-        elif kind == 1:
-            data[at : at + 4] = struct.pack("<I", chance.choice((0, 1, 2**31 - 1, 2**31, 2**32 - 1)))
-        elif kind == 2:
-            del data[at : at + chance.randrange(1, 40)]
-        elif kind == 3:
-            data[at:at] = chance.randbytes(chance.randrange(1, 9))
-        else:
-            del data[at:]
-    return bytes(data)
-
-
 def main():
-    folder, what = Path(sys.argv[1]), sys.argv[2]
+    folder = Path(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_AS, (SIZE_OF_ADDRESSES, SIZE_OF_ADDRESSES))
-    for path in hostile(folder) if what == "hostile" else fuzzed(folder, int(what)):
+    for path in hostile(folder):
         began, line = time.process_time(), None
         print(json.dumps({"begins": path.name}), flush=True)
         try:

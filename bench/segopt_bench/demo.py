@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 import segopt
 from segopt.files.atomic import exists_error, write_image
+from segopt.interrupts import held
 from segopt.pipeline.run import run_pipeline
 from segopt.results import PanopticResult
 from segopt.sinks.base import Finished, Sink
@@ -80,14 +82,19 @@ def run_demo(folder: Path, *, seconds: int, step: Step) -> DemoDone:
     with step(f"street video: {count} frames with ground truth"):
         video = write_clip(folder / "street", SEED, SIZE, frames=count)
     keeper = _Keeper({round(i * (count - 1) / (SHEET_ROWS - 1)) for i in range(SHEET_ROWS)})
-    with (
-        step("run: decode, infer, merge, draw, encode"),
-        open_source(str(video)) as source,
-        claimed(_SAVES, folder, source, overwrite=True),
-        segopt.load(model, stuff_area=STUFF_AREA) as segmenter,
-    ):
-        sinks = [*make_sinks(_SAVES, folder, source, "panoptic", overwrite=True), keeper]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(step("run: decode, infer, merge, draw, encode"))
+        source = stack.enter_context(open_source(str(video)))
+        with held():
+            stack.enter_context(claimed(_SAVES, folder, source, overwrite=True))
+        segmenter = stack.enter_context(segopt.load(model, stuff_area=STUFF_AREA))
+        with held():
+            sinks = [*make_sinks(_SAVES, folder, source, "panoptic", overwrite=True), keeper]
+            for sink in sinks:
+                stack.enter_context(sink)
         stats = run_pipeline(source, segmenter, sinks)
+        if stats.interrupt is not None:
+            raise stats.interrupt
     sheet = folder / "contact-sheet.png"
     truth = [r for i, r in enumerate(render_clip(SEED, SIZE, frames=count)) if i in keeper.kept]
     write_image(sheet, contact_sheet(truth, list(keeper.kept.values())))

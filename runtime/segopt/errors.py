@@ -61,6 +61,15 @@ class SuppressionWarning(UserWarning):
     """The fixed number of suppression steps in the graph did not converge on a frame."""
 
 
+def printable(text: str) -> str:
+    """A text in which what no terminal should get is written out: ``\\x1b``."""
+    return text if text.isprintable() else "".join(map(_printable, text))
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
+
+
 def what_is_wrong(error: Exception) -> str:
     """What reading JSON that may be damaged stumbled over, in one line for between parentheses."""
     if isinstance(error, KeyError):

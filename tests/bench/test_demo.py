@@ -57,6 +57,30 @@ def overlap(a, b):
     return np.count_nonzero(a & b) / np.count_nonzero(a | b)
 
 
+@pytest.mark.parametrize(
+    "name", ["street/a", "video-overlay.mp4", "panoptic.json", "panoptic/a", "contact-sheet.png"]
+)
+def test_a_demo_replaces_nothing_that_no_demo_made(segopt_cli, tmp_path, name):
+    path = tmp_path / "demo" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"own")
+    status, _, err = segopt_cli("demo", "--output", tmp_path / "demo", "--seconds", 1)
+    first = path if path.parent == tmp_path / "demo" else path.parent
+    assert status == 1
+    assert err.startswith(f"segopt: error: {first}: exists already; give another place for it")
+    assert [each for each in (tmp_path / "demo").rglob("*") if each.is_file()] == [path]
+    assert path.read_bytes() == b"own"
+
+
+def test_a_demo_replaces_no_model_of_others(segopt_cli, tmp_path):
+    path = tmp_path / "demo" / "panoptic-demo.onnx"
+    path.parent.mkdir()
+    path.write_bytes(b"own")
+    status, _, err = segopt_cli("demo", "--output", tmp_path / "demo", "--seconds", 1)
+    assert (status, "is no file that segopt exported" in err) == (1, True)
+    assert path.read_bytes() == b"own"
+
+
 def test_segopt_demo_leaves_what_it_says(segopt_cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, out, _ = segopt_cli("demo", "--seconds", 1)
@@ -64,3 +88,5 @@ def test_segopt_demo_leaves_what_it_says(segopt_cli, tmp_path, monkeypatch):
     for name in ("panoptic-demo.onnx", "video-overlay.mp4", "panoptic.json", "contact-sheet.png"):
         assert (tmp_path / "runs" / "demo" / name).stat().st_size > 0
         assert f"runs/demo/{name}" in out
+    # A second one takes the first one's place.
+    assert segopt_cli("demo", "--seconds", 1)[0] == 0

@@ -31,9 +31,7 @@ def read_json(path: Path) -> Any:
             raise EvaluationError(f"{path}: is no plain file; name the JSON file itself")
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise EvaluationError(
-            f"{path}: cannot be read ({error.strerror}); check the name and your rights"
-        ) from None
+        raise EvaluationError(f"{path}: cannot be read ({error.strerror}); check name and permissions") from None
     except (ValueError, RecursionError):
         raise EvaluationError(f"{path}: is no JSON, or cut short; copy it again") from None
 

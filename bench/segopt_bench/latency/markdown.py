@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from segopt.files.atomic import make_folder, write_bytes, write_json
+from segopt.errors import UsageError
+from segopt.files.atomic import check_new, make_folder, write_bytes, write_json
+from segopt.model.card import Mode
+from segopt_bench.latency.contenders import group_engines
 from segopt_bench.latency.report import GroupReport, Report
 from segopt_bench.latency.tables import latency_table, layer_tables, stages_table
 from segopt_bench.reporting.machine import UNKNOWN, Machine
@@ -15,28 +18,53 @@ from segopt_bench.reporting.tables import Table
 PAGE, DATA = "report.md", "report.json"
 
 
-def write_report(folder: Path, report: Report) -> Path:
+def check_report(folder: Path, engines: Sequence[Path], json: Path | None, *, overwrite: bool) -> None:
+    """Find out before the work whether a report would replace a file.
+
+    Args:
+        folder: of the report.
+        engines: that it will be of.
+        json: another file that the figures go to, if any.
+        overwrite: an earlier report may be replaced.
+
+    Raises:
+        CardError, UsageError: as of :func:`segopt_bench.latency.contenders.group_engines`; or the other file is
+            one of the report's.
+        SinkError: one of its files is there, and is not to be overwritten.
+    """
+    modes = [group.card.mode for group in group_engines(engines)]
+    files = [folder / name for name in (PAGE, DATA, *(name for names in _plot_names(modes) for name in names))]
+    for path in files:
+        check_new(path, overwrite=overwrite)
+        if json is not None and json.resolve() == path.resolve():
+            raise UsageError(f"--json {json}: is a file of --report; give the one or the other another name")
+
+
+def write_report(folder: Path, report: Report, *, overwrite: bool = True) -> Path:
     """Write ``report.md``, its plots and ``report.json`` to a folder.
 
     Returns:
         Path of the page.
 
     Raises:
-        SinkError: something cannot be written.
+        SinkError: something cannot be written, or is there and is not to be overwritten.
     """
     from segopt_bench.latency.plots import distribution_png, stages_png
 
     make_folder(folder)
-    plots = []
-    for i, group in enumerate(report.groups, start=1):
-        stem = f"{group.card.mode}-{i}"
-        write_bytes(folder / f"{stem}-stages.png", stages_png(group))
-        write_bytes(folder / f"{stem}-distribution.png", distribution_png(group))
-        plots.append((f"{stem}-stages.png", f"{stem}-distribution.png"))
-    write_json(folder / DATA, report.to_json())
+    plots = _plot_names([group.card.mode for group in report.groups])
+    for group, (stages, distribution) in zip(report.groups, plots, strict=True):
+        write_bytes(folder / stages, stages_png(group), overwrite=overwrite)
+        write_bytes(folder / distribution, distribution_png(group), overwrite=overwrite)
+    write_json(folder / DATA, report.to_json(), overwrite=overwrite)
     page = folder / PAGE
-    write_bytes(page, render(report, plots).encode())
+    write_bytes(page, render(report, plots).encode(), overwrite=overwrite)
     return page
+
+
+def _plot_names(modes: Iterable[Mode]) -> list[tuple[str, str]]:
+    """File names of each group's stages and distribution."""
+    return [(f"{mode}-{i}-stages.png", f"{mode}-{i}-distribution.png") for i, mode in enumerate(modes, start=1)]
 
 
 def render(report: Report, plots: Iterable[tuple[str, str]]) -> str:

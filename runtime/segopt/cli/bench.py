@@ -55,7 +55,7 @@ def bench(
     instance_weights: InstanceWeights = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything, every round too.")] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the file of --json if it is there.")
+        bool, typer.Option("--overwrite", help="Replace the files of --json and --report that are there.")
     ] = False,
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a page with tables and plots.", show_default=False)
@@ -72,11 +72,13 @@ def bench(
     from segopt_bench.latency.benchmark import Request, run_benchmark
     from segopt_bench.latency.contenders import EagerOptions
 
+    engines = [take(each, device) for each in (*engine, *(more or ()))]
     if report is not None:
-        from segopt_bench.latency.markdown import write_report
+        from segopt_bench.latency.markdown import check_report, write_report
         from segopt_bench.latency.plots import need_matplotlib
 
         need_matplotlib("--report")
+        check_report(report, engines, json, overwrite=overwrite)
         make_folder(report)
     if json is not None:
         check_new(json, overwrite=overwrite)
@@ -84,7 +86,7 @@ def bench(
     files = weight_files(weights, semantic_weights, instance_weights)
     found = run_benchmark(
         Request(
-            engines=[take(each, device) for each in (*engine, *(more or ()))],
+            engines=engines,
             data=data,
             pictures=pictures,
             rounds=rounds,
@@ -101,7 +103,7 @@ def bench(
         write_json(json, found.to_json(), overwrite=overwrite)
         typer.echo(f"figures: {json}")
     if report is not None:
-        typer.echo(f"report: {write_report(report, found)}")
+        typer.echo(f"report: {write_report(report, found, overwrite=overwrite)}")
 
 
 def _show(report: Report) -> None:

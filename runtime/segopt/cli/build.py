@@ -78,6 +78,9 @@ def build(
         ),
     ] = None,
     precision: Precision = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a plan of that name, and its sidecar.")
+    ] = False,
 ) -> None:
     """Build a TensorRT plan from an .onnx file, on the machine that will run it."""
     from segopt.builder.folder import in_folder
@@ -98,6 +101,12 @@ def build(
     )
     if model.is_dir():
         model, options = in_folder(model, options, precision)
+    path = options.output or model.with_suffix(".plan")
+    # What is no plan, or is to be made of one, is refused for that.
+    if not overwrite and path.suffix == ".plan" != model.suffix:
+        from segopt.model.sidecar import check_new_pair
+
+        check_new_pair(path)
     build_and_report(model, options)
 
 

@@ -132,6 +132,7 @@ def export(
 
     need_export_packages()
     from segopt.builder.options import BuildOptions
+    from segopt.model.sidecar import check_ours
     from segopt.tensorrt.flavor import builder_here
     from segopt_export.exporter import export as export_request
     from segopt_export.from_options import request_of
@@ -170,6 +171,8 @@ def export(
     )
     if precision == "int8" and calibration is None and all(w.spec == "demo" for w in request.weights.values()):
         request = replace(request, calibration=_scenes(request.canvas or DEMO_CANVAS))
+    if builder and request.output is not None:
+        check_ours(request.output.with_suffix(".plan"))
     began = time.perf_counter()
     made = export_request(request, step=step)
     if not no_build:
@@ -178,6 +181,7 @@ def export(
         made.notes.append("half precision, since a plan is built from the file; --precision fp32 makes it single")
     _report(made, time.perf_counter() - began)
     if builder:
+        check_ours(made.path.with_suffix(".plan"))
         build_and_report(made.path, BuildOptions(runtime=builder))
     else:
         typer.echo(f"\nNext: segopt run --engine {made.path} SOURCE")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from segopt import interrupts
-from segopt.errors import SegoptError, UsageError
+from segopt.errors import SegoptError, UsageError, printable
 from segopt.native_library import missing_library
 from segopt.version import __version__
 
@@ -23,6 +24,10 @@ VERBS = ("export", "build", "run", "recover", "info", "eval", "bench", "doctor",
 
 # typer carries its own copy of click from 0.26 on, so click's base classes are reached through typer.
 _CommandLineError: Any = typer.BadParameter.__mro__[2]
+
+
+# The second is what a thread for which there is no memory ends in.
+_NO_MEMORY = (errno.ENOMEM, errno.EAGAIN)
 
 
 def _print_version(wanted: bool) -> None:
@@ -122,8 +127,12 @@ def _unforeseen(error: BaseException) -> str:
     if os.environ.get("SEGOPT_DEBUG", "") not in ("", "0"):
         raise error
     text = str(error).strip()
-    if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) in _NO_MEMORY:
+        text = "there is not enough memory, or a limit on it or on threads is reached (see `ulimit -a`)"
+    elif isinstance(error, OSError) and error.strerror:
+        if error.filename:
+            return f"{os.fsdecode(error.filename)}: {error.strerror}; check the name and its permissions"
+        text = error.strerror
     return f"{type(error).__name__}{': ' if text else ''}{text} (SEGOPT_DEBUG=1 shows where it came from)"
 
 
@@ -133,7 +142,8 @@ def _say_interrupted(error: BaseException) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    _print(f"segopt: error: {' '.join(message.split())}")
+    # Names of files and other libraries' words may hold anything.
+    _print(f"segopt: error: {printable(' '.join(message.split()))}")
     return status
 
 

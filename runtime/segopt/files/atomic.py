@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from segopt.errors import SinkError
 from segopt.files.temporary import create, give_name
+from segopt.interrupts import held
 
 FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Disk full, quota used up, file size limit reached."""
@@ -72,9 +73,10 @@ def check_writable(path: Path) -> None:
         raise SinkError(f"{path}: is a folder; give the name of a file with --output")
     make_folder(path.parent)
     try:
-        temporary, descriptor = create(path, "tmp")
-        temporary.unlink()
-        os.close(descriptor)
+        with held():
+            temporary, descriptor = create(path, "tmp")
+            temporary.unlink()
+            os.close(descriptor)
     except OSError as error:
         raise sink_error(path, error) from None
 
@@ -87,24 +89,25 @@ def replacing(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
         SinkError: in place of an OSError, from the body or from the renaming; or the file exists, and is not to be
             overwritten.
     """
+    made: tuple[Path, int] | None = None
     try:
-        temporary, descriptor = create(path, "tmp")
-    except OSError as error:
-        raise sink_error(path, error) from None
-    try:
-        yield temporary
+        with held():
+            made = create(path, "tmp")
+        yield made[0]
         try:
-            give_name(temporary, path, overwrite=overwrite)
+            give_name(made[0], path, overwrite=overwrite)
         except FileExistsError:
             raise exists_error(path) from None
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        if made is not None:
+            with contextlib.suppress(OSError):
+                made[0].unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise sink_error(path, error) from None
         raise
     finally:
-        os.close(descriptor)
+        if made is not None:
+            os.close(made[1])
 
 
 def write_bytes(path: Path, data: bytes, *, overwrite: bool = True) -> None:

@@ -31,19 +31,22 @@ def locked(folder: Path) -> Iterator[None]:
         SinkError: another run has it, whose process, host and start are named; or it cannot be written.
     """
     path = folder / LOCK_NAME
-    descriptor = _lock(folder, path)
-    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
+    descriptor: int | None = None
     try:
+        with held():
+            descriptor = _lock(folder, path)
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         yield
     finally:
         # First the name, then the lock: who opens the name in between finds it locked, or finds another file.
-        with held():
-            with contextlib.suppress(OSError):
-                path.unlink()
-            os.close(descriptor)
+        if descriptor is not None:
+            with held():
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                os.close(descriptor)
 
 
 def _lock(folder: Path, path: Path) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from segopt.errors import SinkError
 from segopt.files.atomic import FULL_ERRNOS, sink_error
 from segopt.files.temporary import Ending, create, free_name, give_name
+from segopt.interrupts import held
 
 _NO_FALLOCATE = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS})
 _STEP = 1 << 20
@@ -48,16 +49,23 @@ class ReservedFile:
         self._allocated = 0
         self._position = 0
         self._synced = time.monotonic()
+        self._open = False
         try:
-            self.temporary, self._descriptor = create(path, ending)
+            with held():
+                self.temporary, self._descriptor = create(path, ending)
+                self._open = True
         except OSError as error:
             raise sink_error(path, error) from None
         self.name = str(self.temporary)
-        self._open = True
         full = self.claim(0)
         if full is not None:
             self.discard()
             raise sink_error(path, full)
+
+    def __del__(self) -> None:
+        # An interrupt came before anybody had it, who would have closed it.
+        with contextlib.suppress(Exception):
+            self.discard()
 
     @property
     def remaining(self) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from segopt.errors import printable
+
 _T = TypeVar("_T")
 
 _LONGEST = 4096
@@ -55,11 +57,7 @@ def text(value: Any, what: str) -> str:
     if len(value) > _LONGEST:
         raise ValueError(f"{what} of {len(value)} characters")
     value.encode()  # JSON can hold half of a surrogate pair, which no terminal or file takes.
-    return value if value.isprintable() else "".join(map(_printable, value))
-
-
-def _printable(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()
+    return printable(value)
 
 
 def texts(values: Any, what: str) -> tuple[str, ...]:

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from segopt.errors import CardError, what_is_wrong
-from segopt.files.atomic import check_writable, replacing
+from segopt.errors import CardError, SinkError, what_is_wrong
+from segopt.files.atomic import check_new, check_writable, replacing
+from segopt.interrupts import held
 from segopt.model.card import Card
 from segopt.model.fields import flag, fraction, one_of, text, texts
 from segopt.version import version_numbers
@@ -71,7 +72,8 @@ class PlanRecord:
         Args:
             plan: where the plan lies; its ONNX file is expected beside it.
         """
-        command = ["segopt", "build", str(plan.with_name(self.model)), *self.options, "--output", str(plan)]
+        source = str(plan.with_name(self.model))
+        command = ["segopt", "build", source, *self.options, "--output", str(plan), "--overwrite"]
         return shlex.join(command)
 
 
@@ -98,6 +100,33 @@ def sha256_of(data: Buffer) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def check_new_pair(plan: Path) -> None:
+    """Find out before a build whether it would replace a plan, or a file with the name of its sidecar.
+
+    Raises:
+        SinkError: something has one of the names.
+    """
+    for path in (plan, sidecar_path(plan)):
+        check_new(path, overwrite=False)
+
+
+def check_ours(plan: Path) -> None:
+    """Find out whether a plan that an export builds anew would replace anything but one that was built before.
+
+    Raises:
+        SinkError: something has its name or that of its sidecar, and the two are no plan of segopt's.
+    """
+    for path in (plan, sidecar_path(plan)):
+        if os.path.lexists(path):
+            try:
+                read(plan)
+            except CardError:
+                raise SinkError(
+                    f"{path}: exists, and is no plan that segopt built; give another name with --output, or "
+                    "remove it"
+                ) from None
+
+
 def write(path: Path, data: Buffer, sidecar: Sidecar) -> None:
     """Write a plan and its sidecar.
 
@@ -110,7 +139,8 @@ def write(path: Path, data: Buffer, sidecar: Sidecar) -> None:
     """
     check_writable(path)
     beside = sidecar_path(path)
-    with replacing(beside) as temporary_sidecar, replacing(path) as temporary_plan:
+    # An interrupt waits until both have come.
+    with held(), replacing(beside) as temporary_sidecar, replacing(path) as temporary_plan:
         temporary_plan.write_bytes(data)
         temporary_sidecar.write_text(sidecar.to_json(), encoding="utf-8")
         beside.unlink(missing_ok=True)

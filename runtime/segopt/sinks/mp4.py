@@ -218,7 +218,10 @@ class VideoWriter:
         if isinstance(error, OSError) and not isinstance(error, FFmpegError):
             return SinkError(f"{sink_error(self.path, error)}{kept}")
         reason = getattr(error, "strerror", None) or str(error)
-        return SinkError(f"{self.path}: cannot be encoded by {self._encoder} ({reason}){kept}")
+        # An encoder's words for frames that are too large for it are "Generic error in an external library".
+        size = "x".join(map(str, self._size))
+        fix = kept or f"; its frames have {size} pixels: give smaller ones, or leave overlay out of --save"
+        return SinkError(f"{self.path}: cannot be encoded by {self._encoder} ({reason}){fix}")
 
     def _open(self, image: Frame) -> None:
         height, width = (side + side % 2 for side in image.shape[:2])

@@ -15,9 +15,12 @@ from segopt.files.atomic import sink_error
 from segopt.files.lock import LOCK_NAME, locked
 from segopt.files.reserved import ReservedFile, WrittenPart
 from segopt.files.temporary import Leftover, free_name, leftovers
+from segopt.interrupts import held
 from segopt.sinks.json_list import add_to_tail, ending
 
 _INDEX_RESERVE = 256 << 10
+
+Unit = Literal["frames", "entries"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Recovered:
 
     path: Path
     count: int
-    unit: Literal["frames", "entries"]
+    unit: Unit
 
     def __str__(self) -> str:
         return f"{self.path} ({self.count} {self.unit})"
@@ -88,19 +91,33 @@ def recover(folder: Path, *, avoid: Collection[Path] = ()) -> Recovery:
     try:
         with leftovers(folder) as found:
             lines = {left.key: left.path for left in found if left.ending == "lines"}
-            files = []
+            files: list[Recovered] = []
             for left in found:
                 if left.ending == "part":
-                    files.append(_complete(left, lines.get(left.key), avoid))
-                    left.path.unlink(missing_ok=True)
+                    completed = _complete(left, lines.get(left.key), avoid)
+                    # An interrupt between the two would have the next one complete it again.
+                    with held():
+                        if completed is not None:
+                            completed.file.commit()
+                            files.append(Recovered(completed.file.path, completed.count, completed.unit))
+                        left.path.unlink(missing_ok=True)
             for left in found:
                 left.path.unlink(missing_ok=True)
     except OSError as error:
         raise sink_error(folder, error) from None
-    return Recovery(tuple(file for file in files if file is not None), len(found))
+    return Recovery(tuple(files), len(found))
 
 
-def _complete(left: Leftover, lines: Path | None, avoid: Collection[Path]) -> Recovered | None:
+@dataclass
+class _Completed:
+    """A file that is complete, and waits for its name."""
+
+    file: ReservedFile
+    count: int
+    unit: Unit
+
+
+def _complete(left: Leftover, lines: Path | None, avoid: Collection[Path]) -> _Completed | None:
     """Complete one file; None where nothing of it is whole."""
     target = free_name(left.target, avoid)
     if left.target.suffix == ".mp4":
@@ -110,7 +127,7 @@ def _complete(left: Leftover, lines: Path | None, avoid: Collection[Path]) -> Re
     return None
 
 
-def _complete_video(part: Path, target: Path) -> Recovered | None:
+def _complete_video(part: Path, target: Path) -> _Completed | None:
     from av.error import FFmpegError
 
     from segopt.sinks.remux import remux, whole_fragments
@@ -134,11 +151,10 @@ def _complete_video(part: Path, target: Path) -> Recovered | None:
         raise
     finally:
         fragments.close()
-    file.commit()
-    return Recovered(target, frames, "frames")
+    return _Completed(file, frames, "frames")
 
 
-def _complete_json(part: Path, lines: Path | None, target: Path) -> Recovered | None:
+def _complete_json(part: Path, lines: Path | None, target: Path) -> _Completed | None:
     tails = [] if lines is None else _whole_lines(lines)
     is_list, ends = _whole_entries(part)
     known = len(ends) if lines is None else max((n for n, _ in tails if n <= len(ends)), default=0)
@@ -159,8 +175,7 @@ def _complete_json(part: Path, lines: Path | None, target: Path) -> Recovered | 
     except BaseException:
         file.discard()
         raise
-    file.commit()
-    return Recovered(target, known, "entries")
+    return _Completed(file, known, "entries")
 
 
 def _whole_lines(lines: Path) -> list[tuple[int, dict[str, Any]]]:

@@ -46,6 +46,8 @@ class CaptureSource(Source):
             self._capture = cv2.VideoCapture(device)
             fix = "plug it in, or try another index; `v4l2-ctl --list-devices` lists cameras on Linux"
         else:
+            if not _is_utf8(device):
+                raise SourceError(f"{self.label}: is no UTF-8, as GStreamer's pipelines must be; rename its files")
             if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
                 raise SourceError(
                     f"{self.label}: this OpenCV ({cv2.__version__}) was built without GStreamer, as wheels from "
@@ -86,6 +88,15 @@ class CaptureSource(Source):
 
     def _close(self) -> None:
         self._capture.release()
+
+
+def _is_utf8(text: str) -> bool:
+    """OpenCV crashes on what is not; names of files may hold any byte."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _as_bgr(image: Frame) -> Frame:

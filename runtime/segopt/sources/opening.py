@@ -99,7 +99,7 @@ def _open_path(spec: str, stride: int, max_frames: int | None) -> Source:
                 path = path.expanduser()
         exists, folder, plain = path.exists(), path.is_dir(), path.is_file()
     except OSError as error:
-        raise SourceError(f"{spec}: cannot be read ({error.strerror}); check the name and your rights") from None
+        raise SourceError(f"{spec}: cannot be read ({error.strerror}); check name and permissions") from None
     if not exists:
         if glob.has_magic(spec):
             return _open_glob(spec, stride, max_frames)
@@ -132,7 +132,7 @@ def _open_folder(folder: Path, stride: int, max_frames: int | None) -> Source:
     try:
         files = sorted((p for p in folder.iterdir() if p.is_file()), key=natural_key)
     except OSError as error:
-        raise SourceError(f"{folder}: cannot be listed ({error.strerror}); check your rights") from None
+        raise SourceError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from None
     pictures = _pictures(files)
     if not pictures:
         videos = [p for p in files if p.suffix.lower() in VIDEO_SUFFIXES]

@@ -128,7 +128,7 @@ def _read_whole(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror}); check the name and your rights") from None
+        raise SourceError(f"{path}: cannot be read ({error.strerror}); check name and permissions") from None
     if not data:
         raise SourceError(f"{path}: the file is empty; copy it again")
     try:

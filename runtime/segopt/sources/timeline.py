@@ -58,6 +58,9 @@ class Timeline:
         if stored is None or packet.time_base is None:
             return
         tick: Fraction = packet.time_base
+        if packet.pts is not None and abs(packet.pts - stored) * tick > self._jump:
+            # Decoded now and shown in a thousand years: the decoder counts on from the frame before.
+            packet.pts = None
         index = packet.stream.index
         time, length = stored * tick, (packet.duration or 0) * tick
         stream = self._streams.setdefault(index, _Progress())

@@ -12,10 +12,10 @@ pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[2] / "hostile_weights.py"
 
 
-def outcomes(folder, what):
+def outcomes(folder):
     """What became of each file, in a process of its own."""
     done = subprocess.run(
-        [sys.executable, SCRIPT, folder, what], capture_output=True, text=True, check=False, timeout=900
+        [sys.executable, SCRIPT, folder], capture_output=True, text=True, check=False, timeout=900
     )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, (lines[-1:], done.stderr[-2000:])
@@ -24,7 +24,7 @@ def outcomes(folder, what):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of a process")
 def test_hostile_files_are_refused_in_one_line_and_little_memory(tmp_path):
-    found = outcomes(tmp_path, "hostile")
+    found = outcomes(tmp_path)
     assert len(found) >= 30
     for outcome in found:
         assert outcome["line"] is not None, outcome
@@ -32,16 +32,3 @@ def test_hostile_files_are_refused_in_one_line_and_little_memory(tmp_path):
         assert outcome["file"] in outcome["line"], outcome
         assert outcome["seconds"] < 10, outcome
         assert outcome["peak"] < 1024, outcome
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="limits of a process")
-def test_damaged_files_of_each_kind_are_read_or_refused_in_one_line(tmp_path):
-    found = outcomes(tmp_path, "300")
-    assert len(found) >= 5 * 300
-    refused = [outcome for outcome in found if outcome["line"] is not None]
-    assert len(refused) > len(found) // 2
-    for outcome in refused:
-        assert "\n" not in outcome["line"], outcome
-        assert outcome["file"] in outcome["line"], outcome
-    assert max(outcome["peak"] for outcome in found) < 1024
-    assert sum(outcome["seconds"] for outcome in found) < 60

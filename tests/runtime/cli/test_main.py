@@ -189,6 +189,18 @@ def test_an_error_of_several_lines_is_printed_as_one(segopt_cli, monkeypatch):
     assert (status, err) == (1, "segopt: error: model.onnx: broken in two places\n")
 
 
+def test_what_a_terminal_should_not_get_is_written_out(segopt_cli, tmp_path, semantic_engine):
+    """Other libraries repeat what stands in a file."""
+    data = semantic_engine.read_bytes()
+    assert data.count(b"keepdims") == 1
+    semantic_engine.write_bytes(data.replace(b"keepdims", b"ke\x1b[2J\x0es"))
+    status, _, err = segopt_cli("run", "--engine", semantic_engine, sample(tmp_path), "--output", tmp_path / "out")
+    assert status == 1
+    assert_one_error_line(err)
+    assert r"ke\x1b[2J\x0es" in err
+    assert err.rstrip("\n").isprintable()
+
+
 def test_an_interrupt_is_status_130(segopt_cli, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
@@ -203,8 +215,8 @@ def test_an_interrupt_is_status_130(segopt_cli, monkeypatch):
     ("error", "words"),
     [
         (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero"),
-        (PermissionError(13, "Permission denied", "engines"), "engines: Permission denied"),
-        (MemoryError(), "MemoryError"),
+        (MemoryError(), "MemoryError: there is not enough memory"),
+        (BlockingIOError(11, "Resource temporarily unavailable"), "or a limit on it or on threads is reached"),
         (type("Panic", (BaseException,), {})("of an\nextension"), "Panic: of an extension"),
     ],
 )
@@ -222,6 +234,18 @@ def test_what_nobody_foresaw_is_one_line_and_a_traceback_on_request(segopt_cli, 
     monkeypatch.setattr(sys, "argv", ["segopt", "info", "model.onnx"])
     with pytest.raises(type(error)):
         main()
+
+
+@pytest.mark.parametrize("name", ["engines", b"eng\xffines"])
+def test_a_file_that_the_system_refuses_is_named(segopt_cli, monkeypatch, name):
+    def fail(*_, **__):
+        raise PermissionError(13, "Permission denied", name)
+
+    monkeypatch.setattr("segopt.model.reading.read_card", fail)
+    status, _, err = segopt_cli("info", "model.onnx")
+    assert status == 1
+    assert_one_error_line(err)
+    assert re.search(r": eng(\\udcff)?ines: Permission denied; check the name and its permissions", err)
 
 
 def test_info_prints_the_card(segopt_cli, panoptic_engine):

@@ -70,7 +70,7 @@ def test_a_plan_of_another_build_is_refused_with_the_command_that_builds_it(path
 def test_the_rebuild_command_has_all_that_shaped_the_plan(path):
     words = shlex.split(RECORD.rebuild_command(path))
     model = path.with_name("street model.onnx")
-    assert words == ["segopt", "build", str(model), *RECORD.options, "--output", str(path)]
+    assert words == ["segopt", "build", str(model), *RECORD.options, "--output", str(path), "--overwrite"]
 
 
 @pytest.mark.parametrize(
@@ -178,3 +178,17 @@ def test_every_mode_has_a_sidecar(tmp_path):
         card = segopt.read_card(make(tmp_path / "a.onnx"))
         sidecar.write(tmp_path / "a.plan", PLAN, Sidecar(card, RECORD))
         assert sidecar.read(tmp_path / "a.plan").card == card
+
+
+@pytest.mark.parametrize("there", ["street.plan", "street.plan.json"])
+def test_an_export_that_goes_on_to_build_replaces_no_plan_of_others(tmp_path, there):
+    plan = tmp_path / "street.plan"
+    sidecar.check_ours(plan)
+    (tmp_path / there).write_bytes(b"own")
+    with pytest.raises(SinkError, match=rf"{there}: exists, and is no plan that segopt built"):
+        sidecar.check_ours(plan)
+    assert [path.name for path in tmp_path.iterdir()] == [there]
+
+
+def test_an_export_that_goes_on_to_build_replaces_an_older_plan(path):
+    sidecar.check_ours(path)

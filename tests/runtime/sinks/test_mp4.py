@@ -171,3 +171,11 @@ def test_frames_without_times_are_all_there_to_the_last(tmp_path, count):
     with av.open(str(tmp_path / "a.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == count
         assert container.streams.video[0].duration * container.streams.video[0].time_base == Fraction(count, 15)
+
+
+def test_frames_that_are_too_large_for_the_encoder_are_told_by_their_size(tmp_path):
+    with VideoWriter(tmp_path / "a.mp4", rate=Fraction(25)) as video:
+        with pytest.raises(SinkError, match="its frames have 48000x64 pixels: give smaller ones") as caught:
+            video.write(np.zeros((64, 48000, 3), np.uint8))
+        assert str(caught.value).isprintable()
+    assert list(tmp_path.iterdir()) == []

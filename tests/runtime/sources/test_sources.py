@@ -344,3 +344,11 @@ def test_an_endless_http_stream_is_live_and_its_end_is_reported(tmp_path):
     assert [frame.index for frame in frames] == list(range(60))
     assert isinstance(error, SourceBrokenError)
     assert "breaks off after 60 frames" in str(error)
+
+
+@pytest.mark.parametrize("spec", ["filesrc location=\udcfc.mp4 ! decodebin ! appsink", "\ud800 ! appsink"])
+def test_a_pipeline_that_is_no_utf_8_is_one_line(spec):
+    """OpenCV crashes on it, with every backend."""
+    with pytest.raises(SourceError, match="is no UTF-8") as caught:
+        open_source(spec)
+    assert str(caught.value).isprintable()

@@ -143,3 +143,26 @@ def test_random_breaks_never_turn_the_clock_back_and_keep_the_length():
         out = placed(line, stored)
         assert np.all(np.diff(out) == 40)
         assert out[-1] - out[0] == 40 * (total - 1)
+
+
+@pytest.mark.parametrize("far", [10**12, 10**18, -(10**18), 2**63 - 100])
+@pytest.mark.parametrize("may_jump", [False, True])
+def test_a_time_thousands_of_years_away_is_a_break_or_unknown(far, may_jump):
+    line = timeline(may_jump=may_jump)
+    assert placed(line, [0, 40, far, far + 40]) == [0, 40, 80, 120]
+    # Decoded in time, and shown when that cannot be.
+    packet = Packet(far, 160)
+    line = timeline(may_jump=may_jump)
+    placed(line, [0, 40, 80, 120])
+    line.place(packet)
+    assert (packet.pts, packet.dts) == (None, 160)
+
+
+def test_frames_with_times_thousands_of_years_away_are_all_in_the_overlay(tmp_path, segopt_cli, panoptic_engine):
+    clips.clip(tmp_path / "a.mkv", 5, times=[0, 1, 2, 10**12, 10**12 + 1])
+    arguments = ["--engine", panoptic_engine, "--output", tmp_path / "out"]
+    status, _, err = segopt_cli("run", tmp_path / "a.mkv", *arguments)
+    assert (status, err.count("\n")) == (1, 1)
+    assert "breaks off after 5 frames (it holds 0.2 of 80000000000.2 s)" in err
+    video = clips.play(tmp_path / "out" / "a-overlay.mp4")
+    assert (video.frames, video.duration < 1) == (5, True)
