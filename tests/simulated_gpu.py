@@ -22,6 +22,8 @@ import tensorrt_rtx as trt
 from cuda.bindings import driver as real_driver
 from cuda.bindings import runtime as real
 
+from segopt import cuda
+from segopt.cuda import calls
 from segopt_export.onnx_file.tensorrt_rules import refusals
 
 GIB = 2**30
@@ -295,6 +297,13 @@ class SimulatedCuda:
         assert kind == "executable graph"
         codes = [self.put(stream, each) for each in work]
         return (next((code for code in codes if code != _OK), _OK),)
+
+
+def put_in(monkeypatch, gpu):
+    """Let all of segopt's CUDA go to a simulated GPU."""
+    for module in (calls, cuda.stream, cuda.memory, cuda.graph):
+        monkeypatch.setattr(module, "runtime", lambda: gpu)
+    monkeypatch.setattr(calls, "driver", lambda: gpu)
 
 
 class SimulatedTensorRT:

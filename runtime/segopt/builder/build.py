@@ -100,7 +100,8 @@ def build(
     card = read_card(model)
     path = _output(model, options)
     flavor = find_flavor(options.runtime)
-    job = _Job(model, card, flavor, _gpu(flavor), options, options.check(flavor))
+    gpu = _gpu(flavor)
+    job = _Job(model, card, flavor, gpu, options, options.check(flavor, gpu))
     check_writable(path)
     if card.target == "cpu" and card.mode != "semantic":
         job.notes.append(_MADE_FOR_CPU)
@@ -114,13 +115,16 @@ def build(
         precision.check_network(card, layers, model)
     with phases(f"plan: {flavor}") as display:
         data = _build(job, parsed, display)
+    # Builder and parser hold the weights and GPU memory, and a board with 8 GB has none to spare for the plan.
+    del parsed
     record = _record(job, data, precision.share(layers))
     runs_here = job.gpu is not None and record.runs_on(job.gpu.compute_capability)
+    loads = runs_here
     if runs_here:
         with step("check: precision of the plan's layers"):
-            job.notes.extend(_check_engine(job, data, layers))
+            loads = _check_engine(job, data, layers)
     made = Sidecar(card, record)
-    if runs_here and options.verify:
+    if loads and options.verify:
         with step("check: the plan's answer against ONNX Runtime's on the CPU"):
             job.notes.extend(verify(model, data, made, options.verify_on))
     sidecar.write(path, data, made)
@@ -185,7 +189,7 @@ def _record(job: _Job, data: trt.IHostMemory, half_share: float) -> PlanRecord:
         sha256=sidecar.sha256_of(data),
         runtime=job.flavor.name,
         version=job.flavor.version,
-        gpu=gpu.name if gpu else "",
+        gpu=gpu.model if gpu else "",
         compute_capabilities=(gpu.compute_capability,) if gpu else options.compute_capabilities or usual,
         hardware_compatible=options.hardware_compatible,
         version_compatible=options.version_compatible,
@@ -196,8 +200,8 @@ def _record(job: _Job, data: trt.IHostMemory, half_share: float) -> PlanRecord:
     )
 
 
-def _check_engine(job: _Job, data: trt.IHostMemory, layers: dict[str, bool]) -> list[str]:
-    """Load the plan on the GPU and compare its layers' precision with the network's; notes for the user."""
+def _check_engine(job: _Job, data: trt.IHostMemory, layers: dict[str, bool]) -> bool:
+    """Load the plan on the GPU and compare its layers' precision with the network's; whether it loads."""
     trt = job.flavor.module
     log, logger = message_log(job.flavor)
     log.clear()
@@ -209,12 +213,16 @@ def _check_engine(job: _Job, data: trt.IHostMemory, layers: dict[str, bool]) -> 
         problem = f"{reason}; {fix_for(reason, '`segopt doctor` shows what this machine has')}"
         if job.flavor.traits.needs_gpu_to_build:
             raise EngineError(f"{job.model}: the plan was built and does not load here: {problem}")
-        return [f"the plan does not load here, so its layers were counted before the build alone: {problem}"]
+        job.notes.append(
+            f"the plan does not load here, so its layers were counted before the build alone: {problem}"
+        )
+        return False
     inspection = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
     built = precision.compute_layers_in_engine(inspection, layers)
-    precision.check_engine(built, layers, job.model)
-    if not built:
-        return [
+    if (slow := precision.slower_than_promised(built, layers)) is not None:
+        job.notes.append(slow)
+    elif not built:
+        job.notes.append(
             f"{job.flavor} tells nothing of the plan's layers, so their precision was checked before the build"
-        ]
-    return []
+        )
+    return True

@@ -11,9 +11,7 @@ from onnx import numpy_helper
 
 import segopt
 import tiny
-from segopt import cuda
 from segopt.builder.verification import verify
-from segopt.cuda import calls
 from segopt.errors import EngineError
 from segopt.model import sidecar
 from segopt.model.reading import read_card
@@ -21,7 +19,7 @@ from segopt.tensorrt import messages
 
 pytest.importorskip("tensorrt_rtx")
 pytest.importorskip("cuda.bindings.runtime")
-from simulated_gpu import SimulatedCuda, SimulatedTensorRT
+from simulated_gpu import SimulatedCuda, SimulatedTensorRT, put_in
 
 
 @pytest.fixture
@@ -30,8 +28,7 @@ def prove(monkeypatch, tmp_path):
 
     def run(model, compiled, *, precision="fp32", pictures=None):
         gpu = SimulatedCuda()
-        for module in (calls, cuda.stream, cuda.memory, cuda.graph):
-            monkeypatch.setattr(module, "runtime", lambda: gpu)
+        put_in(monkeypatch, gpu)
         monkeypatch.setitem(sys.modules, "tensorrt", SimulatedTensorRT(gpu, compiled, version="10.3.0"))
         monkeypatch.setattr(messages, "_LOGS", {})
         record = sidecar.PlanRecord(
