@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segopt.builder import precision, timing_cache
-from segopt.builder.network import ParsedNetwork, parse, tensor_specs
+from segopt.builder.network import ParsedNetwork, has_grid_sample, parse, tensor_specs
 from segopt.builder.options import BuildOptions
 from segopt.builder.progress import Cancel, Display, NoDisplay, progress_monitor
 from segopt.builder.trial import try_run
@@ -22,7 +22,7 @@ from segopt.model.card import Card
 from segopt.model.reading import read_card
 from segopt.model.sidecar import PlanRecord, Sidecar
 from segopt.model.tensors import check_tensors
-from segopt.tensorrt.flavor import Flavor, find_flavor
+from segopt.tensorrt.flavor import Flavor, find_flavor, grid_sample_is_wrong
 from segopt.tensorrt.messages import fix_for, message_log
 from segopt.version import __version__
 
@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 _MADE_FOR_CPU = (
     "this file was made fast for the CPU; `segopt export --target tensorrt` makes one that is meant for a GPU and "
     "builds sooner"
+)
+
+_GRID_SAMPLE = (
+    "{} is reported to compute GridSample wrongly, which this file's RoIAlign is made of; if the plan's answer is "
+    "found to differ, export the file with --roi-align gather"
 )
 
 
@@ -113,6 +118,8 @@ def build(
         check_tensors(card, tensor_specs(flavor, parsed.network, model), model)
         layers = precision.compute_layers(flavor.module, parsed.network)
         precision.check_network(card, layers, model)
+        if grid_sample_is_wrong(flavor.name) and has_grid_sample(flavor, parsed.network):
+            job.notes.append(_GRID_SAMPLE.format(flavor))
     with phases(f"plan: {flavor}") as display:
         data = _build(job, parsed, display)
     # Builder and parser hold the weights and GPU memory, and a board with 8 GB has none to spare for the plan.
