@@ -38,6 +38,13 @@ STICKY = (
 _ALWAYS_WORK = ("cudaGetLastError", "cudaGetErrorString", "cudaDriverGetVersion", "cudaRuntimeGetVersion")
 
 
+def put_in(monkeypatch, gpu):
+    """Let all that calls CUDA find this simulated GPU, until the test ends."""
+    for module in (calls, cuda.stream, cuda.memory, cuda.graph):
+        monkeypatch.setattr(module, "runtime", lambda: gpu)
+    monkeypatch.setattr(calls, "driver", lambda: gpu)
+
+
 class SimulatedCuda:
     """Functions of `cuda.bindings.runtime`, by the same names, arguments and return tuples."""
 
@@ -297,13 +304,6 @@ class SimulatedCuda:
         assert kind == "executable graph"
         codes = [self.put(stream, each) for each in work]
         return (next((code for code in codes if code != _OK), _OK),)
-
-
-def put_in(monkeypatch, gpu):
-    """Let all of segopt's CUDA go to a simulated GPU."""
-    for module in (calls, cuda.stream, cuda.memory, cuda.graph):
-        monkeypatch.setattr(module, "runtime", lambda: gpu)
-    monkeypatch.setattr(calls, "driver", lambda: gpu)
 
 
 class SimulatedTensorRT:
