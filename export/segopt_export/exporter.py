@@ -84,14 +84,14 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
     all_demo = all(wanted.spec == "demo" for wanted in weights.values())
     default_canvas = DEMO_CANVAS if all_demo else DEFAULT_CANVAS[request.mode]
     canvas = request.canvas or canvas_for(networks) or default_canvas
-    check_numbers(canvas, request.batch, request.limits)
+    check_numbers(canvas, request.batch, request.limits, request.proposals)
     trained: dict[Branch, Trained] = {}
     for branch, network in networks.items():
         with step(f"weights of {network.name}: {weights[branch].spec}"):
             trained[branch] = load_any(network, weights[branch], canvas)
             check_proposals(trained[branch].model, network.name, request.target)
     limits = with_detections(request.limits, trained)
-    check_numbers(canvas, request.batch, limits)
+    check_numbers(canvas, request.batch, limits, request.proposals)
     card, notes = make_card(replace(request, weights=weights, limits=limits), canvas, trained)
     path = request.output or default_path(card)
     check_output(path)
@@ -143,6 +143,8 @@ def _network(request: ExportRequest, branch: Branch, weights: WeightsRequest) ->
     module, name = request.modules.get(branch), request.networks.get(branch)
     given = request.settings.get(branch, {})
     settings = read_settings(given, detector=branch != "semantic")
+    if request.proposals is not None and branch != "semantic":
+        settings = {**settings, "rpn_post_nms_top_n_test": request.proposals}
     if module is not None:
         return live_network(module, name or type(module).__name__, branch, settings)
     if name is not None and is_import_path(name):

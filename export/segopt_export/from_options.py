@@ -21,7 +21,7 @@ from segopt_export.networks.families import Style
 from segopt_export.networks.table import NETWORKS, Branch
 from segopt_export.precision.fitting import Precision
 from segopt_export.request import ExportRequest
-from segopt_export.static.limits import DetectionLimits, Target
+from segopt_export.static.limits import DetectionLimits, RoiAlign, Target
 from segopt_export.weights.loading import WeightsRequest
 
 SettingsGiven = str | os.PathLike[str] | Mapping[str, Any] | None
@@ -55,6 +55,8 @@ def export(
     max_detections: int | None = None,
     candidates: int = 2000,
     suppression_steps: int = 20,
+    proposals: int | None = None,
+    roi_align: str | None = None,
     frozen_norm_eps: float | None = None,
     precision: str = "fp32",
     calibration: str | os.PathLike[str] | Sequence[Frame] | None = None,
@@ -107,6 +109,10 @@ def export(
         max_detections: detections per frame; None is the network's own ``box_detections_per_img``, 100.
         candidates: boxes above the score threshold that enter suppression; at most 3840.
         suppression_steps: steps of suppression in the graph.
+        proposals: regions that a detector's box head looks at; None is the network's own, 1000. Fewer are faster,
+            and find less.
+        roi_align: ``grid`` or ``gather``: how boxes are read from the features; None is what is fast on the
+            target.
         frozen_norm_eps: epsilon of a Mask R-CNN file's frozen batch norms; 1e-5 where training began from
             ImageNet.
         precision: ``fp32``, ``fp16`` or ``int8``.
@@ -149,6 +155,8 @@ def export(
         max_detections=max_detections,
         candidates=candidates,
         suppression_steps=suppression_steps,
+        proposals=proposals,
+        roi_align=roi_align,
         frozen_norm_eps=frozen_norm_eps,
         precision=precision,
         calibration=calibration,
@@ -185,6 +193,8 @@ def request_of(
     max_detections: int | None = None,
     candidates: int = 2000,
     suppression_steps: int = 20,
+    proposals: int | None = None,
+    roi_align: str | None = None,
     frozen_norm_eps: float | None = None,
     precision: str = "fp32",
     calibration: str | os.PathLike[str] | Sequence[Frame] | None = None,
@@ -205,6 +215,7 @@ def request_of(
     style = (
         None if weights_style is None else cast("Style", _one_of("weights-style", weights_style, get_args(Style)))
     )
+    reader = None if roi_align is None else cast("RoiAlign", _one_of("roi-align", roi_align, get_args(RoiAlign)))
     options = _by_branch(
         checked_mode,
         shared=_Given(network, module, _text(weights), weights_key, _text(classes), settings),
@@ -246,7 +257,8 @@ def request_of(
         },
         canvas=_canvas(size),
         batch=batch,
-        limits=DetectionLimits(max_detections, candidates, suppression_steps),
+        limits=DetectionLimits(max_detections, candidates, suppression_steps, reader),
+        proposals=proposals,
         target=cast("Target", _one_of("target", target, get_args(Target))),
         precision=checked_precision,
         calibration=os.fspath(calibration) if isinstance(calibration, (str, os.PathLike)) else calibration,

@@ -74,6 +74,9 @@ class ExportRequest:
     """Height and width in pixels."""
     batch: int = 1
     limits: DetectionLimits = field(default_factory=DetectionLimits)
+    proposals: int | None = None
+    """How many of a detector's proposals its box head looks at, ``rpn_post_nms_top_n_test``; None is the network's
+    own number."""
     target: Target = "cpu"
     precision: Precision = "fp32"
     calibration: Pictures | None = None
@@ -132,7 +135,9 @@ def check_proposals(network: nn.Module, name: str, target: Target) -> None:
             )
 
 
-def check_numbers(canvas: tuple[int, int], batch: int, limits: DetectionLimits) -> None:
+def check_numbers(
+    canvas: tuple[int, int], batch: int, limits: DetectionLimits, proposals: int | None = None
+) -> None:
     """Hold the numbers of a request against what a static graph can be.
 
     Raises:
@@ -142,6 +147,8 @@ def check_numbers(canvas: tuple[int, int], batch: int, limits: DetectionLimits) 
         if side % STRIDE or not STRIDE <= side <= MAX_SIDE:
             near = min(max(STRIDE, round(side / STRIDE) * STRIDE), MAX_SIDE)
             raise ExportError(f"{name} {side} is not a multiple of {STRIDE} up to {MAX_SIDE}; try {near}")
+    if proposals is not None and not 1 <= proposals <= MAX_TOP_K:
+        raise ExportError(f"proposals is {proposals}, and must be from 1 to {MAX_TOP_K} (TensorRT's TopK)")
     if not 1 <= batch <= 64:
         raise ExportError(f"batch is {batch}, and must be from 1 to 64")
     if limits.max_detections is not None and not 1 <= limits.max_detections <= limits.candidates:

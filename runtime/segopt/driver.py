@@ -9,6 +9,9 @@ from pathlib import Path
 # cuda.h: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR, CU_DEVICE_ATTRIBUTE_INTEGRATED
 _MAJOR, _MINOR, _INTEGRATED = 75, 76, 18
 
+_JETSON_RELEASE = Path("/etc/nv_tegra_release")
+_BOARD = Path("/proc/device-tree/model")
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -22,6 +25,13 @@ class Gpu:
     """Bytes."""
     integrated: bool = False
     """It works in the host's own memory, as a Jetson's does."""
+    board: str = ""
+    """Of a Jetson: ``NVIDIA Jetson AGX Orin Developer Kit``."""
+
+    @property
+    def model(self) -> str:
+        """What tells it from other GPUs: to the driver an Orin AGX and an Orin Nano are both ``Orin``."""
+        return f"{self.name} ({self.board})" if self.board else self.name
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,16 @@ def why_no_gpu() -> str:
     return find_driver().error or "the driver lists no GPU"
 
 
+def jetson_board() -> str:
+    """The name of the Jetson that this is, as its firmware says it; empty on other machines."""
+    if not _JETSON_RELEASE.exists():
+        return ""
+    try:
+        return _BOARD.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
+    except OSError:
+        return "Jetson"
+
+
 def cuda_version_text(number: int) -> str:
     """``13.2`` from CUDA's 13020."""
     return f"{number // 1000}.{number % 1000 // 10}"
@@ -77,7 +97,9 @@ def _gpu(cuda: ctypes.CDLL, ordinal: int) -> Gpu:
     cuda.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device)
     cuda.cuDeviceGetAttribute(ctypes.byref(integrated), _INTEGRATED, device)
     cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
-    return Gpu(name.value.decode(), f"{major.value}.{minor.value}", memory.value, bool(integrated.value))
+    board = jetson_board() if integrated.value else ""
+    capability = f"{major.value}.{minor.value}"
+    return Gpu(name.value.decode(), capability, memory.value, bool(integrated.value), board)
 
 
 def _error(cuda: ctypes.CDLL, code: int) -> str:

@@ -57,6 +57,10 @@ class UsageError(SegoptError):
     """Options that do not go together."""
 
 
+class PlanWarning(UserWarning):
+    """A plan was built on another model of GPU than the one that it runs on."""
+
+
 class SuppressionWarning(UserWarning):
     """The fixed number of suppression steps in the graph did not converge on a frame."""
 

@@ -191,7 +191,7 @@ def _judge(candidate: Candidate, precision: str, device: Device, machine: Machin
     against = why_not_here(plan, title, machine.versions[plan.runtime], machine.gpu)
     if against is not None:
         return Judged(candidate, False, against)
-    return Judged(candidate, True, f"plan of {title} {plan.version}, {card.precision}, for {machine.gpu.name}")
+    return Judged(candidate, True, f"plan of {title} {plan.version}, {card.precision}, for {machine.gpu.model}")
 
 
 def _rank(candidate: Candidate, device: Device, machine: Machine) -> tuple[object, ...]:
@@ -199,7 +199,7 @@ def _rank(candidate: Candidate, device: Device, machine: Machine) -> tuple[objec
     if plan is None:
         on_gpu = device.kind != "cpu" and machine.gpu is not None
         return 1, candidate.card.target != ("tensorrt" if on_gpu else "cpu"), candidate.path.name
-    same_gpu = machine.gpu is not None and plan.gpu == machine.gpu.name
+    same_gpu = machine.gpu is not None and plan.gpu == machine.gpu.model
     return 0, (FLAVORS.index(plan.runtime), not same_gpu), candidate.path.name
 
 
@@ -232,5 +232,5 @@ def choose(
 
 def plan_name(onnx: Path, flavor: FlavorName, version: str, gpu: Gpu | None) -> str:
     """The name of a plan beside its ONNX file: it says the machine, so that several lie side by side."""
-    where = "" if gpu is None else "-" + "".join(c if c.isalnum() else "-" for c in gpu.name).strip("-").lower()
+    where = "" if gpu is None else "-" + "".join(c if c.isalnum() else "-" for c in gpu.model).strip("-").lower()
     return f"{onnx.stem}-{flavor}-{version}{where}.plan"

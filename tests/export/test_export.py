@@ -14,6 +14,7 @@ import torch
 
 import lively
 import segopt
+import segopt_export
 from segopt_export import exporter
 from segopt_export.networks.table import NETWORKS
 from segopt_export.onnx_file import tracing as onnx_file
@@ -177,6 +178,30 @@ def test_the_panoptic_demo_is_one_network_unless_one_of_two_is_named(segopt_cli,
     assert set(segopt.read_card(file).networks) == branches
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("roi_align", ["grid", "gather", None])
+def test_boxes_are_read_as_asked_and_as_many_as_asked(tmp_path, roi_align):
+    made = segopt_export.export(
+        "instance",
+        network="maskrcnn_mobilenet_v3_small_fpn",
+        weights="random",
+        size=(128, 160),
+        target="tensorrt",
+        roi_align=roi_align,
+        proposals=37,
+        max_detections=10,
+        candidates=50,
+        suppression_steps=5,
+        output=tmp_path / "a.onnx",
+    )
+    graph = onnx.shape_inference.infer_shapes(onnx.load(made.path)).graph
+    # Twice: for boxes and for masks.
+    assert [node.op_type for node in graph.node].count("GridSample") == (0 if roi_align == "gather" else 2)
+    sides = {tuple(d.dim_value for d in value.type.tensor_type.shape.dim) for value in graph.value_info}
+    assert (1, 37, 4) in sides
+    assert made.card.settings["instance"]["rpn_post_nms_top_n_test"] == 37
+
+
 def test_default_weights_without_a_network_say_what_to_do(segopt_cli, monkeypatch):
     monkeypatch.setenv("SEGOPT_WEIGHTS_MIRROR", "http://127.0.0.1:9")
     monkeypatch.setenv("TORCH_HOME", "hub")
@@ -195,6 +220,8 @@ def test_default_weights_without_a_network_say_what_to_do(segopt_cli, monkeypatc
         (["--mode", "semantic", "--target", "npu"], ["--target npu", "tensorrt"]),
         (["--mode", "instance", "--max-detections", "5000"], ["5000", "2000"]),
         (["--mode", "instance", "--candidates", "4000"], ["4000", "3840"]),
+        (["--mode", "instance", "--proposals", "0"], ["proposals is 0", "3840"]),
+        (["--mode", "instance", "--roi-align", "plugin"], ["--roi-align plugin", "grid, gather"]),
         (["--mode", "instance", "--suppression-steps", "0"], ["suppression steps is 0"]),
         (["--mode", "semantic", "--weights", "nowhere.pth"], ["nowhere.pth", "no such weights file"]),
         (["--mode", "semantic", "--semantic", LRASPP], ["--semantic", "--network"]),

@@ -16,7 +16,7 @@ from segopt.driver import Gpu, find_gpu
 from segopt.errors import EngineError
 
 real = pytest.importorskip("cuda.bindings.runtime")
-from simulated_gpu import SimulatedCuda  # noqa: E402
+from simulated_gpu import SimulatedCuda, put_in  # noqa: E402
 
 without_gpu = pytest.mark.skipif(find_gpu() is not None, reason="this machine has a GPU")
 
@@ -24,10 +24,7 @@ without_gpu = pytest.mark.skipif(find_gpu() is not None, reason="this machine ha
 @pytest.fixture
 def simulated(monkeypatch):
     gpu = SimulatedCuda()
-    monkeypatch.setattr(calls, "runtime", lambda: gpu)
-    for module in (cuda.stream, cuda.memory, cuda.graph):
-        monkeypatch.setattr(module, "runtime", lambda: gpu)
-    monkeypatch.setattr(calls, "driver", lambda: gpu)
+    put_in(monkeypatch, gpu)
     return gpu
 
 
@@ -237,8 +234,7 @@ def test_an_input_that_is_written_after_its_launch_is_a_race():
 
 def test_a_thread_returns_to_its_own_gpu(monkeypatch):
     gpu = SimulatedCuda(devices=3)
-    for name in ("runtime", "driver"):
-        monkeypatch.setattr(calls, name, lambda: gpu)
+    put_in(monkeypatch, gpu)
     with cuda.on_device(2):
         assert gpu.device == 2
         with cuda.on_device(1):

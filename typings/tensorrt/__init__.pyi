@@ -39,6 +39,7 @@ class LayerType(_Enum):
     CONSTANT: ClassVar[LayerType]
     CONVOLUTION: ClassVar[LayerType]
     DECONVOLUTION: ClassVar[LayerType]
+    GRID_SAMPLE: ClassVar[LayerType]
     MATRIX_MULTIPLY: ClassVar[LayerType]
 
 class MemoryPoolType(_Enum):

@@ -53,7 +53,7 @@ class StaticMaskRCNN(GraphBranch):
         sizes = feature_sizes(model.backbone, canvas)
         suppress_so = partial(suppress, steps=limits.suppression_steps, block=SUPPRESSION_BLOCKS[target])
         self.proposals = ProposalStage(model.rpn, canvas, list(sizes.values()), suppress=suppress_so)
-        self.box_pool = StaticPool(heads.box_roi_pool, sizes, canvas, target)
+        self.box_pool = StaticPool(heads.box_roi_pool, sizes, canvas, target, limits.roi_align)
         self.box_head = heads.box_head
         if type(heads.box_head) is TwoMLPHead:
             self.box_head = CellwiseBoxHead(heads.box_head, heads.box_roi_pool.output_size[0])
@@ -65,7 +65,7 @@ class StaticMaskRCNN(GraphBranch):
             candidates=limits.candidates,
             suppress=suppress_so,
         )
-        self.mask_pool = StaticPool(heads.mask_roi_pool, sizes, canvas, target)
+        self.mask_pool = StaticPool(heads.mask_roi_pool, sizes, canvas, target, limits.roi_align)
         self.mask_head = heads.mask_head
         self.mask_predictor = mask_of_label(heads.mask_predictor)
         same = label_ids is None or list(label_ids) == list(range(len(label_ids)))

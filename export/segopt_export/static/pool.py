@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +12,23 @@ from torchvision.ops import MultiScaleRoIAlign
 from segopt_export.networks.adaptive_roi_pool import AdaptiveRoIPool
 from segopt_export.networks.parts import pooled_levels
 from segopt_export.static.adaptive_roi_align import AdaptiveRoIAlign
-from segopt_export.static.limits import Target
-from segopt_export.static.roi_align import GatherReader, GridReader, PyramidRoIAlign, Reader, Size
+from segopt_export.static.limits import RoiAlign, Target
+from segopt_export.static.roi_align import (
+    GATHERED_ON_A_GPU,
+    GatherReader,
+    GridReader,
+    PyramidRoIAlign,
+    Reader,
+    Size,
+)
 
-READERS: dict[Target, Callable[[Sequence[Size]], Reader]] = {"cpu": GatherReader, "tensorrt": GridReader}
+READERS: dict[tuple[Target, RoiAlign], Callable[[Sequence[Size]], Reader]] = {
+    ("cpu", "gather"): GatherReader,
+    ("cpu", "grid"): GridReader,
+    ("tensorrt", "gather"): partial(GatherReader, at_once=GATHERED_ON_A_GPU),
+    ("tensorrt", "grid"): GridReader,
+}
+USUAL: dict[Target, RoiAlign] = {"cpu": "gather", "tensorrt": "grid"}
 
 
 class StaticPool(nn.Module):
@@ -25,9 +39,17 @@ class StaticPool(nn.Module):
         sizes: height and width of each of the backbone's feature maps.
         canvas: height and width in pixels.
         target: what the graph is made fast for.
+        roi_align: how boxes are read; None is what is fast on the target. Adaptive sampling always gathers.
     """
 
-    def __init__(self, pool: MultiScaleRoIAlign, sizes: Mapping[str, Size], canvas: Size, target: Target) -> None:
+    def __init__(
+        self,
+        pool: MultiScaleRoIAlign,
+        sizes: Mapping[str, Size],
+        canvas: Size,
+        target: Target,
+        roi_align: RoiAlign | None = None,
+    ) -> None:
         super().__init__()
         self.levels = pooled_levels(pool, sizes, canvas)
         pooled = [sizes[name] for name in self.levels]
@@ -36,7 +58,7 @@ class StaticPool(nn.Module):
             self.reader: Reader = GatherReader(pooled)
             self.align = AdaptiveRoIAlign(pool, pooled, canvas)
         else:
-            self.reader = READERS[target](pooled)
+            self.reader = READERS[target, roi_align or USUAL[target]](pooled)
             self.align = PyramidRoIAlign(pool, pooled, canvas, self.reader)
 
     def pack(self, features: Mapping[str, Tensor]) -> Tensor:

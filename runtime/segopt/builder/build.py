@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segopt.builder import precision, timing_cache
-from segopt.builder.network import ParsedNetwork, parse, tensor_specs
+from segopt.builder.network import ParsedNetwork, has_grid_sample, parse, tensor_specs
 from segopt.builder.options import BuildOptions
 from segopt.builder.progress import Cancel, Display, NoDisplay, progress_monitor
 from segopt.builder.trial import try_run
@@ -22,7 +22,7 @@ from segopt.model.card import Card
 from segopt.model.reading import read_card
 from segopt.model.sidecar import PlanRecord, Sidecar
 from segopt.model.tensors import check_tensors
-from segopt.tensorrt.flavor import Flavor, find_flavor
+from segopt.tensorrt.flavor import Flavor, find_flavor, grid_sample_is_wrong
 from segopt.tensorrt.messages import fix_for, message_log
 from segopt.version import __version__
 
@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 _MADE_FOR_CPU = (
     "this file was made fast for the CPU; `segopt export --target tensorrt` makes one that is meant for a GPU and "
     "builds sooner"
+)
+
+_GRID_SAMPLE = (
+    "{} is reported to compute GridSample wrongly, which this file's RoIAlign is made of; if the plan's answer is "
+    "found to differ, export the file with --roi-align gather"
 )
 
 
@@ -100,7 +105,8 @@ def build(
     card = read_card(model)
     path = _output(model, options)
     flavor = find_flavor(options.runtime)
-    job = _Job(model, card, flavor, _gpu(flavor), options, options.check(flavor))
+    gpu = _gpu(flavor)
+    job = _Job(model, card, flavor, gpu, options, options.check(flavor, gpu))
     check_writable(path)
     if card.target == "cpu" and card.mode != "semantic":
         job.notes.append(_MADE_FOR_CPU)
@@ -112,16 +118,20 @@ def build(
         check_tensors(card, tensor_specs(flavor, parsed.network, model), model)
         layers = precision.compute_layers(flavor.module, parsed.network)
         precision.check_network(card, layers, model)
+        if grid_sample_is_wrong(flavor.name) and has_grid_sample(flavor, parsed.network):
+            job.notes.append(_GRID_SAMPLE.format(flavor))
     with phases(f"plan: {flavor}") as display:
         data = _build(job, parsed, display)
+    # Builder and parser hold the weights and GPU memory, and a board with 8 GB has none to spare for the plan.
+    del parsed
     record = _record(job, data, precision.share(layers))
     runs_here = job.gpu is not None and record.runs_on(job.gpu.compute_capability)
+    loads = runs_here
     if runs_here:
         with step("check: precision of the plan's layers"):
-            loads, notes = _check_engine(job, data, layers)
-            job.notes.extend(notes)
+            loads = _check_engine(job, data, layers)
     made = Sidecar(card, record)
-    if runs_here and loads and options.verify:
+    if loads and options.verify:
         with step("check: the plan's answer against ONNX Runtime's on the CPU"):
             job.notes.extend(verify(model, data, made, options.verify_on))
     sidecar.write(path, data, made)
@@ -186,7 +196,7 @@ def _record(job: _Job, data: trt.IHostMemory, half_share: float) -> PlanRecord:
         sha256=sidecar.sha256_of(data),
         runtime=job.flavor.name,
         version=job.flavor.version,
-        gpu=gpu.name if gpu else "",
+        gpu=gpu.model if gpu else "",
         compute_capabilities=(gpu.compute_capability,) if gpu else options.compute_capabilities or usual,
         hardware_compatible=options.hardware_compatible,
         version_compatible=options.version_compatible,
@@ -197,12 +207,8 @@ def _record(job: _Job, data: trt.IHostMemory, half_share: float) -> PlanRecord:
     )
 
 
-def _check_engine(job: _Job, data: trt.IHostMemory, layers: dict[str, bool]) -> tuple[bool, list[str]]:
-    """Load the plan on the GPU and compare its layers' precision with the network's.
-
-    Returns:
-        Whether it loads, and notes for the user.
-    """
+def _check_engine(job: _Job, data: trt.IHostMemory, layers: dict[str, bool]) -> bool:
+    """Load the plan on the GPU and compare its layers' precision with the network's; whether it loads."""
     trt = job.flavor.module
     log, logger = message_log(job.flavor)
     log.clear()
@@ -214,14 +220,16 @@ def _check_engine(job: _Job, data: trt.IHostMemory, layers: dict[str, bool]) -> 
         problem = f"{reason}; {fix_for(reason, '`segopt doctor` shows what this machine has')}"
         if job.flavor.traits.needs_gpu_to_build:
             raise EngineError(f"{job.model}: the plan was built and does not load here: {problem}")
-        return False, [
+        job.notes.append(
             f"the plan does not load here, so its layers were counted before the build alone: {problem}"
-        ]
+        )
+        return False
     inspection = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
     built = precision.compute_layers_in_engine(inspection, layers)
-    precision.check_engine(built, layers, job.model)
-    if not built:
-        return True, [
+    if (slow := precision.slower_than_promised(built, layers)) is not None:
+        job.notes.append(slow)
+    elif not built:
+        job.notes.append(
             f"{job.flavor} tells nothing of the plan's layers, so their precision was checked before the build"
-        ]
-    return True, []
+        )
+    return True

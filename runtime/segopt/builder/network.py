@@ -57,6 +57,12 @@ def tensor_specs(flavor: Flavor, network: trt.INetworkDefinition, model: Path) -
     }
 
 
+def has_grid_sample(flavor: Flavor, network: trt.INetworkDefinition) -> bool:
+    """Whether a network samples at computed places."""
+    kind = flavor.module.LayerType.GRID_SAMPLE
+    return any(network.get_layer(i).type == kind for i in range(network.num_layers))
+
+
 def _parser_error(flavor: Flavor, parser: trt.OnnxParser, log: MessageLog) -> str:
     if parser.num_errors == 0:
         reason = log.reason()

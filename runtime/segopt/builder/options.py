@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segopt.driver import Gpu
 from segopt.errors import UsageError
 from segopt.model.card import Card
 from segopt.tensorrt.flavor import Flavor
@@ -72,8 +73,12 @@ class BuildOptions:
             named["--tf32"] = ()
         return named
 
-    def check(self, flavor: Flavor) -> list[str]:
+    def check(self, flavor: Flavor, gpu: Gpu | None) -> list[str]:
         """See whether a flavor can do what was asked.
+
+        Args:
+            flavor: that builds.
+            gpu: that it builds on, where there is one.
 
         Returns:
             Notes on what it ignores.
@@ -84,6 +89,11 @@ class BuildOptions:
         for option in self._given():
             if option in flavor.traits.refused:
                 raise UsageError(f"{option} is not for {flavor}: {flavor.traits.refused[option]}")
+        if self.hardware_compatible and gpu is not None and gpu.board:
+            raise UsageError(
+                f"--hardware-compatible is not for {gpu.board}: plans for a Jetson run on such a board "
+                "alone; build on each kind"
+            )
         for capability in self.compute_capabilities:
             if capability not in flavor.traits.compute_capabilities:
                 raise UsageError(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def cache_path(folder: Path, flavor: Flavor, gpu: Gpu) -> Path:
     """The cache's file in a folder: one for each flavor, version and GPU, since times of others mislead."""
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{flavor.name} {flavor.version} {gpu.name} {gpu.compute_capability}")
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{flavor.name} {flavor.version} {gpu.model} {gpu.compute_capability}")
     return folder / f"{name}.timing"
 
 

@@ -92,6 +92,21 @@ def export(
         int, typer.Option(help="Boxes above the score threshold that enter suppression; at most 3840.")
     ] = 2000,
     suppression_steps: Annotated[int, typer.Option(help="Steps of suppression in the graph.")] = 20,
+    proposals: Annotated[
+        int | None,
+        typer.Option(
+            help="Regions that a detector's box head looks at; fewer are faster, and find less.",
+            show_default="the network's own rpn_post_nms_top_n_test, 1000",
+        ),
+    ] = None,
+    roi_align: Annotated[
+        str | None,
+        typer.Option(
+            metavar="grid|gather",
+            help="How boxes are read from the features.",
+            show_default="gather for the CPU, grid for TensorRT but versions that compute GridSample wrongly",
+        ),
+    ] = None,
     frozen_norm_eps: Annotated[
         float | None,
         typer.Option(
@@ -133,7 +148,7 @@ def export(
     need_export_packages()
     from segopt.builder.options import BuildOptions
     from segopt.model.sidecar import check_ours
-    from segopt.tensorrt.flavor import builder_here
+    from segopt.tensorrt.flavor import builder_here, grid_sample_is_wrong
     from segopt_export.exporter import export as export_request
     from segopt_export.from_options import request_of
     from segopt_export.request import DEMO_CANVAS
@@ -163,6 +178,8 @@ def export(
         max_detections=max_detections,
         candidates=candidates,
         suppression_steps=suppression_steps,
+        proposals=proposals,
+        roi_align=roi_align or ("gather" if builder and grid_sample_is_wrong(builder) else None),
         frozen_norm_eps=frozen_norm_eps,
         precision=precision or ("fp16" if builder else "fp32"),
         calibration=calibration,

@@ -8,6 +8,7 @@ import io
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from segopt import interrupts
-from segopt.errors import SegoptError, UsageError, printable
+from segopt.errors import PlanWarning, SegoptError, UsageError, printable
 from segopt.native_library import missing_library
 from segopt.version import __version__
 
@@ -82,6 +83,7 @@ def _run() -> int:
         # A file's name need not be text: what cannot be shown is written out.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _show_warning
     try:
         # Not by calling the app, which would turn an interrupt into a mere status.
         command = typer.main.get_command(make_app(_needed(arguments)))
@@ -109,6 +111,12 @@ def _run() -> int:
         # Not every panic of a compiled extension is an Exception.
         return _fail(_unforeseen(error), 1)
     return status if isinstance(status, int) else 0
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """A warning of segopt as one line; those of other packages are for their developers."""
+    if issubclass(category, PlanWarning):
+        print(f"segopt: warning: {message}", file=sys.stderr)
 
 
 def _needed(arguments: Sequence[str]) -> tuple[str, ...]:

@@ -31,11 +31,8 @@ DEVICES = "auto|cpu|cuda[:N]|tensorrt[:N]"
 
 
 def check_device(text: str) -> str:
-    """A device, refused here where it is none."""
-    try:
-        parse_device(text)
-    except UsageError as error:
-        raise typer.BadParameter(str(error)) from None
+    """A device; one that there is none of is refused with the other options."""
+    parse_device(text)
     return text
 
 

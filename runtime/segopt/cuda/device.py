@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from segopt.cuda.calls import CudaError, call, driver_call
-from segopt.driver import Gpu, cuda_version_text
+from segopt.driver import Gpu, cuda_version_text, jetson_board
 from segopt.errors import EngineError
 
 
@@ -32,6 +32,7 @@ def require_gpu(device: int = 0) -> Gpu:
         f"{properties.major}.{properties.minor}",
         int(properties.totalGlobalMem),
         integrated=bool(properties.integrated),
+        board=jetson_board() if properties.integrated else "",
     )
 
 
@@ -77,7 +78,8 @@ def _what_is_missing(error: CudaError) -> str:
         return (
             f"the NVIDIA driver is too old: it knows CUDA {cuda_version_text(driver)}, and cuda-bindings is "
             f"for {cuda_version_text(bindings)}; update the driver, or "
-            f"`pip install 'cuda-bindings=={driver // 1000}.*'`"
+            f"`pip install 'cuda-bindings=={driver // 1000}.*'` and a TensorRT for that CUDA (tensorrt-cu"
+            f"{driver // 1000} or tensorrt-rtx-cu{driver // 1000} in place of tensorrt or tensorrt-rtx)"
         )
     if error.code == "cudaErrorNoDevice":
         return (

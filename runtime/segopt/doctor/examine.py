@@ -26,8 +26,9 @@ _JETSON_MODEL = Path("/proc/device-tree/model")
 def examine() -> list[Finding]:
     """Look at this machine.
 
-    Each package is looked at in a process of its own, all at the same time and for at most 3 seconds, so that a
-    broken one is a finding and nothing else. torch is never imported: its version comes from its metadata.
+    Each package is looked at in a process of its own, all at the same time and for at most 15 seconds, since a
+    board that was just started is slow: a broken one is a finding and nothing else. torch is never imported; its
+    version comes from its metadata.
 
     Returns:
         Findings in the order of a table: the machine, what segopt needs, what speeds it up, what export needs.

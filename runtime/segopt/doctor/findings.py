@@ -11,7 +11,7 @@ Facts = dict[str, Any]
 """What a probe saw; ``absent`` where the package is not installed, ``broken`` (why) where it does not work."""
 Status = Literal["ok", "missing", "warning"]
 
-PROBE_SECONDS = 3.0
+PROBE_SECONDS = 15.0
 TIMED_OUT = f"no answer within {PROBE_SECONDS:.0f} s"
 
 

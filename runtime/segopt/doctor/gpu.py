@@ -7,6 +7,9 @@ from segopt.driver import cuda_version_text
 from segopt.model.sidecar import FlavorName
 from segopt.tensorrt.flavor import TRAITS
 
+PROVIDERS_TENSORRT = "tensorrt>=10.3,<11"
+"""Every ONNX Runtime so far has a TensorRT provider that loads ``libnvinfer.so.10``."""
+
 
 def gpu_findings(facts: dict[str, Facts], *, jetson: bool) -> list[Finding]:
     """ONNX Runtime, the GPU, cuda-bindings and each TensorRT.
@@ -50,6 +53,9 @@ def onnxruntime(facts: Facts, gpu: Facts) -> Finding:
         return found.but(
             f"CUDA does not load: {facts['cuda_trouble']}", 'pip install "onnxruntime-gpu[cuda,cudnn]"'
         )
+    if gpu.get("gpus") and facts.get("tensorrt_trouble"):
+        fix = f'for --device tensorrt: pip install "{PROVIDERS_TENSORRT}", which its provider is built for'
+        return found.but(f"TensorRT's provider does not load: {facts['tensorrt_trouble']}", fix)
     return found
 
 
@@ -79,7 +85,9 @@ def cuda_bindings(facts: Facts, gpu: Facts, *, jetson: bool) -> Finding:
     found = package("cuda-bindings", facts, f'pip install "segopt[{extra}]"', _cuda_version)
     driver = gpu.get("cuda", 0)
     if found.status == "ok" and 0 < driver // 1000 < facts["cuda"] // 1000:
-        fix = f"update the driver, or pip install 'cuda-bindings=={driver // 1000}.*'"
+        cuda = driver // 1000
+        packages = f"'cuda-bindings=={cuda}.*' tensorrt-cu{cuda} (or tensorrt-rtx-cu{cuda})"
+        fix = f"update the driver, or pip install {packages}"
         return found.but(f"the driver knows CUDA {cuda_version_text(driver)}", fix)
     return found
 

@@ -61,21 +61,30 @@ def pyav() -> Facts:
 
 
 def onnxruntime() -> Facts:
-    """Version, execution providers that were compiled in, and why the CUDA one does not load."""
+    """Version, execution providers that were compiled in, and why those for GPUs do not load."""
     import onnxruntime
 
     providers = list(onnxruntime.get_available_providers())
-    trouble = _cuda_provider_trouble(onnxruntime) if "CUDAExecutionProvider" in providers else ""
-    return {"version": onnxruntime.__version__, "providers": providers, "cuda_trouble": trouble}
+    trouble = {
+        f"{name.lower()}_trouble": _provider_trouble(onnxruntime, name.lower())
+        if f"{name}ExecutionProvider" in providers
+        else ""
+        for name in ("CUDA", "Tensorrt")
+    }
+    return {"version": onnxruntime.__version__, "providers": providers, **trouble}
 
 
-def _cuda_provider_trouble(onnxruntime: Any) -> str:
-    """What the dynamic linker says against ONNX Runtime's CUDA provider; empty where it loads."""
+def _provider_trouble(onnxruntime: Any, name: str) -> str:
+    """What the dynamic linker says against a provider, ``cuda`` or ``tensorrt``; empty where it loads."""
     with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
         onnxruntime.preload_dlls()
+    with contextlib.suppress(Exception):
+        if name == "tensorrt":
+            # As a run does: the wheel carries libnvinfer and loads it.
+            importlib.import_module("tensorrt")
     folder = Path(onnxruntime.__file__).parent / "capi"
     try:
-        for library in ("libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so"):
+        for library in ("libonnxruntime_providers_shared.so", f"libonnxruntime_providers_{name}.so"):
             ctypes.CDLL(str(folder / library))
     except OSError as error:
         return first_line(error)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from segopt.driver import find_gpu
 from segopt.errors import EngineError, UsageError, first_line
 from segopt.model.sidecar import FLAVORS, FlavorName
+from segopt.version import version_numbers
 
 if TYPE_CHECKING:
     # One API in both modules, so the installed one lends its signatures to the type checker.
@@ -45,6 +46,9 @@ class Traits:
     TensorRT has no such choice."""
     usual_capabilities: tuple[str, ...]
     """Those that it builds for where none is named: "8.0, 8.6, 8.9, 12.0, and later" (cpu-engines.html)."""
+    wrong_grid_sample: tuple[int, ...] | None
+    """The first version that is reported to compute GridSample in FP32 wrongly, without a later one that does not:
+    pytorch/TensorRT #4074, NVIDIA/TensorRT #4813. None where there is no such report."""
     refused: Mapping[str, str]
     """Options of a build that it cannot do, with the reason and the fix."""
     ignored: Mapping[str, str]
@@ -60,6 +64,7 @@ TRAITS: Mapping[FlavorName, Traits] = {
         needs_gpu_to_build=True,
         compute_capabilities=(),
         usual_capabilities=(),
+        wrong_grid_sample=(10, 14),
         refused={"--compute-capability": "it builds for the GPU of this machine; build where the plan will run"},
         ignored={},
     ),
@@ -71,6 +76,7 @@ TRAITS: Mapping[FlavorName, Traits] = {
         needs_gpu_to_build=False,
         compute_capabilities=("7.5", "8.0", "8.6", "8.9", "12.0", "12.1"),
         usual_capabilities=("8.0", "8.6", "8.9", "12.0", "12.1"),
+        wrong_grid_sample=None,
         refused={
             # 1.7 logs "setHardwareCompatibilityLevel() is unsupported in TensorRT-RTX" and changes nothing.
             "--hardware-compatible": "its plans run on many GPUs as they are; --compute-capability names them",
@@ -182,6 +188,16 @@ def builder_here() -> FlavorName | None:
         if not TRAITS[name].needs_gpu_to_build or find_gpu() is not None:
             return name
     return None
+
+
+def grid_sample_is_wrong(name: FlavorName) -> bool:
+    """Whether the TensorRT of this flavor that is installed is reported to compute GridSample wrongly.
+
+    Raises:
+        EngineError: it does not load.
+    """
+    first = TRAITS[name].wrong_grid_sample
+    return first is not None and version_numbers(_import(name).version) >= first
 
 
 def flavor_name(text: str) -> FlavorName:

@@ -38,7 +38,8 @@ _PLACE = re.compile(r"\s+In \w+ at /?[\w./]+:\d+|(?<=\()In \w+ at /?[\w./]+:\d+ 
 _FIXES: tuple[tuple[str, str], ...] = (
     (
         r"insufficient for CUDA runtime|cudaError 35|failure with error: 35",
-        "install a newer NVIDIA driver; `segopt doctor` shows the one that is here",
+        "install a newer NVIDIA driver (`segopt doctor` shows the one that is here), or TensorRT for CUDA 12, "
+        "tensorrt-cu12 or tensorrt-rtx-cu12, in place of this one",
     ),
     (r"for Turing \(SM75\)", "leave 7.5 out of --compute-capability"),
     (

@@ -1,10 +1,12 @@
 """RoIAlign over a pyramid gives torchvision's numbers, with either reader."""
 
+from functools import partial
+
 import pytest
 import torch
 from torchvision.ops import MultiScaleRoIAlign
 
-from segopt_export.static.roi_align import GatherReader, GridReader, PyramidRoIAlign
+from segopt_export.static.roi_align import GATHERED_ON_A_GPU, GatherReader, GridReader, PyramidRoIAlign
 
 CANVAS = (256, 320)
 SIZES = [(64, 80), (32, 40), (16, 20), (8, 10)]
@@ -30,7 +32,10 @@ def boxes_like_proposals(n, canvas, seed):
     return boxes
 
 
-@pytest.mark.parametrize("reader", [GatherReader, GridReader])
+ON_A_GPU = partial(GatherReader, at_once=GATHERED_ON_A_GPU)
+
+
+@pytest.mark.parametrize("reader", [GatherReader, GridReader, ON_A_GPU], ids=["gather", "grid", "gather on a GPU"])
 @pytest.mark.parametrize("bins", [7, 14])
 def test_equals_torchvision(reader, bins):
     pool = MultiScaleRoIAlign(NAMES, bins, 2)

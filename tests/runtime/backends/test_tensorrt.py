@@ -5,6 +5,7 @@ import gc
 import inspect
 import sys
 import threading
+import warnings
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from segopt.builder.build import build
 from segopt.builder.options import BuildOptions
 from segopt.cuda import calls
 from segopt.driver import find_gpu
-from segopt.errors import CardError, EngineError, UsageError
+from segopt.errors import CardError, EngineError, PlanWarning, UsageError
 from segopt.model import sidecar
 from segopt.model.reading import read_card
 from segopt.tensorrt import messages
@@ -164,6 +165,30 @@ def test_a_plan_of_another_machine_ends_with_the_command_that_rebuilds_it(
     command = f"segopt build {semantic_engine} --runtime tensorrt-rtx --output {plan}"
     assert str(error.value).endswith(f": {command}")
     assert "\n" not in str(error.value)
+
+
+def test_a_plan_of_another_model_of_gpu_runs_with_a_warning(semantic_engine, install):
+    install(semantic_engine, "tensorrt")
+    here = {"compute_capabilities": ("8.9",)}
+    plan = write_plan(semantic_engine, "tensorrt", gpu="Orin (NVIDIA Jetson AGX Orin)", **here)
+    with pytest.warns(
+        PlanWarning, match=r"was built on Orin \(.*AGX Orin\) and this machine has Simulated, .*segopt build"
+    ):
+        segopt.load(plan).close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        segopt.load(write_plan(semantic_engine, "tensorrt", **here)).close()
+        # TensorRT-RTX builds for many GPUs, and names none.
+        segopt.load(write_plan(semantic_engine, "tensorrt", gpu="", **here)).close()
+
+
+def test_the_command_line_says_such_a_warning_in_one_line(semantic_engine, install, segopt_cli, tmp_path):
+    install(semantic_engine, "tensorrt")
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((*tiny.CANVAS, 3), np.uint8))
+    plan = write_plan(semantic_engine, "tensorrt", gpu="Orin")
+    status, _, errors = segopt_cli("run", "--engine", plan, tmp_path / "a.png", "--output", tmp_path / "out")
+    assert status == 0
+    assert next(line for line in errors.splitlines() if "warning" in line).startswith("segopt: warning: ")
 
 
 def test_a_version_compatible_plan_runs_on_later_versions_alone(semantic_engine, install):
@@ -432,7 +457,7 @@ def test_after_an_error_that_stays_every_use_is_a_line(semantic_engine, install)
 @pytest.mark.parametrize("use_graphs", [True, False])
 def test_every_thread_works_on_the_models_gpu(semantic_engine, install, device, use_graphs):
     gpu, _ = install(semantic_engine, devices=2)
-    plan = write_plan(semantic_engine, gpu="Simulated 1")
+    plan = write_plan(semantic_engine, gpu="")
     backend = TensorRtBackend(plan, device=device, use_graphs=use_graphs)
     expected = backend.infer({"image": frames(1)[0]})
     found = []
@@ -464,7 +489,7 @@ def test_the_callers_own_gpu_stays_current(semantic_engine, install):
 
 def test_a_gpu_is_chosen_by_its_number(semantic_engine, install):
     gpu, _ = install(semantic_engine, devices=2)
-    with segopt.load(write_plan(semantic_engine), device="cuda:1") as segmenter:
+    with segopt.load(write_plan(semantic_engine, gpu=""), device="cuda:1") as segmenter:
         assert "Simulated 1" in segmenter.backend.name
     assert set(gpu.used) == {1}
     with pytest.raises(

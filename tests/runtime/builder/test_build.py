@@ -355,6 +355,17 @@ def test_a_driver_that_is_too_old_says_so(tmp_path, full_tensorrt, monkeypatch):
     refuse(EngineError, words, model, BuildOptions("tensorrt"))
 
 
+def test_on_a_jetson_a_plan_for_other_gpus_is_refused(tmp_path, full_tensorrt, monkeypatch):
+    orin = Gpu("Orin", "8.7", integrated=True, board="NVIDIA Jetson AGX Orin Developer Kit")
+    monkeypatch.setattr("segopt.builder.build.find_gpu", lambda: orin)
+    full_tensorrt("__version__ = '10.3.0'")
+    model = tiny.semantic_engine(tmp_path / "a.onnx")
+    options = BuildOptions("tensorrt", hardware_compatible=True)
+    refuse(
+        UsageError, "--hardware-compatible is not for NVIDIA Jetson AGX Orin .*build on each kind", model, options
+    )
+
+
 @no_gpu
 def test_a_plan_for_rtx_that_does_not_load_here_is_a_note(semantic_engine, monkeypatch):
     monkeypatch.setattr("segopt.builder.build.find_gpu", lambda: Gpu("NVIDIA RTX A2000", "8.6"))
@@ -440,9 +451,9 @@ def test_timing_caches_of_other_versions_and_gpus_are_other_files(tmp_path):
             dataclasses.replace(flavor, version="1.8.0"),
             dataclasses.replace(flavor, name="tensorrt"),
         )
-        for card in (gpu, Gpu("Orin", "8.7"))
+        for card in (gpu, Gpu("Orin", "8.7"), Gpu("Orin", "8.7", board="AGX"), Gpu("Orin", "8.7", board="Nano"))
     }
-    assert len(names) == 6
+    assert len(names) == 12
     assert all(re.fullmatch(r"[A-Za-z0-9.-]+\.timing", name) for name in names)
 
 

@@ -1,11 +1,13 @@
 """What the doctor makes of GPUs and of the packages that use them."""
 
+import re
 import types
+from pathlib import Path
 
 import pytest
 
 from segopt.doctor import probes
-from segopt.doctor.gpu import cuda_bindings, nvidia_gpu, onnxruntime, tensorrt, tensorrt_rtx
+from segopt.doctor.gpu import PROVIDERS_TENSORRT, cuda_bindings, nvidia_gpu, onnxruntime, tensorrt, tensorrt_rtx
 
 NONE = {"version": "", "cuda": 0, "gpus": [], "error": "libcuda.so.1 is not installed"}
 
@@ -55,6 +57,12 @@ def test_a_gpu_or_why_there_is_none(facts, status, words):
             "CUDA does not load: libcudnn.so.9",
         ),
         (runtime("CUDA", "CPU", trouble="libcuda.so.1"), NONE, "ok", "providers: CUDA, CPU"),
+        (
+            {**runtime("Tensorrt", "CUDA", "CPU"), "tensorrt_trouble": "libnvinfer.so.10: cannot open"},
+            gpu(),
+            "warning",
+            "TensorRT's provider does not load: libnvinfer.so.10",
+        ),
         ({"absent": True}, gpu(), "missing", ""),
     ],
 )
@@ -72,7 +80,7 @@ def test_cuda_bindings_must_not_be_of_a_later_cuda_than_the_driver(bindings, dri
     facts = {"version": "13.2.0", "cuda": bindings}
     found = cuda_bindings(facts, {**gpu(), "cuda": driver}, jetson=False)
     assert found.status == status
-    assert status == "ok" or "cuda-bindings==12.*" in found.fix
+    assert status == "ok" or ("cuda-bindings==12.*" in found.fix and "tensorrt-cu12" in found.fix)
 
 
 @pytest.mark.parametrize(
@@ -93,8 +101,13 @@ def test_tensorrt_rtx_says_which_gpus_it_does_not_know(here, status):
     assert status == "ok" or here["gpus"][0]["compute_capability"] in found.found
 
 
+def test_the_extra_brings_the_tensorrt_that_onnx_runtimes_provider_loads():
+    (extra,) = re.findall(r"^gpu = .*$", (Path(__file__).parents[3] / "pyproject.toml").read_text(), re.MULTILINE)
+    assert f'"{PROVIDERS_TENSORRT}"' in extra
+
+
 def test_a_provider_that_does_not_load_gives_the_linkers_line(tmp_path):
     package = types.SimpleNamespace(__file__=str(tmp_path / "onnxruntime" / "__init__.py"))
-    trouble = probes._cuda_provider_trouble(package)
+    trouble = probes._provider_trouble(package, "cuda")
     assert "libonnxruntime_providers_shared.so: cannot open shared object file" in trouble
     assert "\n" not in trouble

@@ -7,7 +7,14 @@ import pytest
 from segopt.driver import find_gpu
 from segopt.errors import EngineError, UsageError
 from segopt.model.sidecar import FLAVORS
-from segopt.tensorrt.flavor import RTX_ONLY, TRAITS, builder_here, find_flavor, installed_flavors
+from segopt.tensorrt.flavor import (
+    RTX_ONLY,
+    TRAITS,
+    builder_here,
+    find_flavor,
+    grid_sample_is_wrong,
+    installed_flavors,
+)
 
 no_gpu = pytest.mark.skipif(find_gpu() is not None, reason="this machine has a GPU")
 
@@ -55,6 +62,15 @@ def test_every_compute_capability_of_the_list_can_be_asked_for():
     known = [value for name, value in trt.ComputeCapability.__members__.items() if name.startswith("SM")]
     assert sorted(asked, key=int) == sorted(known, key=int)
     assert set(flavor.traits.usual_capabilities) == {*flavor.traits.compute_capabilities} - {"7.5"}
+
+
+@pytest.mark.parametrize(
+    ("version", "wrong"), [("10.3.0", False), ("10.13.3", False), ("10.14.1.48", True), ("11.4.1", True)]
+)
+def test_versions_that_compute_gridsample_wrongly_are_known(install, version, wrong):
+    install(tensorrt=f"__version__ = {version!r}", tensorrt_rtx="__version__ = '1.7.1.116'")
+    assert grid_sample_is_wrong("tensorrt") == wrong
+    assert not grid_sample_is_wrong("tensorrt-rtx")
 
 
 def test_a_flavor_without_the_flag_needs_none(install):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from segopt.cuda import on_device, require_gpu
 from segopt.driver import Gpu
-from segopt.errors import EngineError
+from segopt.errors import EngineError, PlanWarning
 from segopt.model.sidecar import PlanRecord, read_plan
 from segopt.model.tensors import TensorSpec
 from segopt.tensorrt.flavor import Flavor, find_flavor
@@ -91,9 +92,18 @@ def _flavor_of(record: PlanRecord, path: Path) -> Flavor:
 
 
 def _check_machine(record: PlanRecord, flavor: Flavor, gpu: Gpu, path: Path) -> None:
+    command = record.rebuild_command(path)
     against = why_not_here(record, flavor.traits.title, flavor.version, gpu)
     if against is not None:
-        raise EngineError(f"{path}: {against}; build it again here: {record.rebuild_command(path)}")
+        raise EngineError(f"{path}: {against}; build it again here: {command}")
+    if record.gpu not in ("", gpu.model) and not record.hardware_compatible:
+        warnings.warn(
+            f"{path}: was built on {record.gpu} and this machine has {gpu.model}, of the same compute capability "
+            f"{gpu.compute_capability}: it may be slow or need more memory than there is; build it again here: "
+            f"{command}",
+            PlanWarning,
+            stacklevel=2,
+        )
 
 
 def why_not_here(record: PlanRecord, title: str, version: str, gpu: Gpu) -> str | None:
