@@ -60,7 +60,7 @@ FLOORS = {
         ["scenes"],
         ["requirements", "evaluation", "reporting"],
         ["pytorch", "demo", "training"],
-        ["latency", "merging", "footprint"],
+        ["latency", "merging", "footprint", "gpu_session"],
         ["scale"],
     ],
 }
