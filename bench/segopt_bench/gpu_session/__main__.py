@@ -2,7 +2,7 @@
 
 It runs `segopt doctor` and the tests for a GPU; exports networks in FP32 and FP16; builds their plans, which each
 build holds against ONNX Runtime on the CPU; and times them against PyTorch in FP32, in FP16 and compiled, with
-clocks and power. A step that fails ends nothing but itself. ``DIR/report.md`` is the report; the logs lie beside it.
+clocks and power. A step that fails ends nothing but itself. ``DIR/report.md`` is the report, beside the logs.
 """
 
 from __future__ import annotations

@@ -44,11 +44,10 @@ def watched_figures(path: Path) -> list[tuple[str, float, float, float]]:
         rows = [line.split(", ") for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError):
         return []
+    whole = [row for row in rows if len(row) == len(_WATCHED)]
     figures = []
-    for name, column in zip(
-        _WATCHED, zip(*(row for row in rows if len(row) == len(_WATCHED)), strict=False), strict=False
-    ):
-        values = [float(text) for text in column if text.replace(".", "", 1).isdigit()]
+    for index, name in enumerate(_WATCHED):
+        values = [float(row[index]) for row in whole if row[index].replace(".", "", 1).isdigit()]
         if values:
             figures.append((name, min(values), statistics.median(values), max(values)))
     return figures
