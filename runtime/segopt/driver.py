@@ -9,6 +9,8 @@ from pathlib import Path
 # cuda.h: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR, CU_DEVICE_ATTRIBUTE_INTEGRATED
 _MAJOR, _MINOR, _INTEGRATED = 75, 76, 18
 
+OLDEST_CUDA = 12000
+"""As CUDA counts: of TensorRT-RTX and of cuda-bindings there are packages for CUDA 12 and 13."""
 _JETSON_RELEASE = Path("/etc/nv_tegra_release")
 _BOARD = Path("/proc/device-tree/model")
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from segopt.model_folder import Candidate
 
 _MAX_NAMES = 12
+_MAX_LAYERS = 20
+_MAX_OPERATORS = 4
 
 
 def info(
@@ -26,6 +28,10 @@ def info(
         Path,
         typer.Argument(metavar="FILE|DIR", help="An .onnx or .plan file, or a model folder.", show_default=False),
     ],
+    cost: Annotated[
+        bool,
+        typer.Option("--cost", help="Show what the network costs: operations, memory traffic, floors in time."),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the card's JSON in place of a table.")] = False,
     precision: Precision = None,
 ) -> None:
@@ -37,13 +43,16 @@ def info(
         from segopt.model_folder import read_folder
 
         candidates = read_folder(file)
-        if json:
-            raise UsageError("--json is for one file; give one of the folder's")
+        if json or cost:
+            raise UsageError(f"{'--json' if json else '--cost'} is for one file; give one of the folder's")
         _show_folder(file, candidates, precision)
         return
     from segopt.model import sidecar
     from segopt.model.reading import read_card
 
+    if cost:
+        _show_cost(file)
+        return
     beside = sidecar.read(file) if file.suffix == ".plan" else None
     card = beside.card if beside else read_card(file)
     if json:
@@ -82,6 +91,44 @@ def _show_folder(folder: Path, candidates: Sequence[Candidate], precision: str |
         table.add_row(Text(each.candidate.path.name), taken if each.fits else "no", Text(each.reason))
         taken = "fits" if each.fits else taken
     Console().print(table)
+
+
+def _show_cost(file: Path) -> None:
+    """The costliest layers of an .onnx file, all of it, and how long it lasts at least on some devices."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from segopt.model.reading import read_card
+    from segopt_export.packages import need_export_packages
+
+    if file.suffix == ".plan":
+        raise UsageError(f"{file}: --cost counts on the graph; give the ONNX file that the plan was built from")
+    read_card(file)
+    need_export_packages()
+    import onnx
+
+    from segopt_export.onnx_file.cost import DEVICES, floor, layer_costs
+
+    layers = layer_costs(onnx.load(file))
+    first = DEVICES[0]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"{file}: {len(layers)} layers", title_justify="left")
+    for heading in ("layer", "operators"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("GFLOP", "MB", f"ms on {first.name}"):
+        table.add_column(heading, justify="right")
+    for layer in sorted(layers, key=lambda layer: -layer.floor(first))[:_MAX_LAYERS]:
+        more = len(layer.operators) - _MAX_OPERATORS
+        operators = " ".join(layer.operators[:_MAX_OPERATORS]) + (f" and {more} more" if more > 0 else "")
+        numbers = (layer.operations / 1e9, layer.bytes_moved / 1e6, 1e3 * layer.floor(first))
+        table.add_row(layer.name, operators, *(f"{number:.2f}" for number in numbers))
+    table.add_section()
+    totals = (sum(each.operations for each in layers) / 1e9, sum(each.bytes_moved for each in layers) / 1e6)
+    table.add_row("all", "", *(f"{number:.2f}" for number in (*totals, 1e3 * floor(layers, first))))
+    console = Console()
+    console.print(table)
+    floors = ", ".join(f"{device.name} {1e3 * floor(layers, device):.2f} ms" for device in DEVICES)
+    console.print(f"at least: {floors}", soft_wrap=True)
 
 
 def describe(card: Card, size: int) -> Iterator[tuple[str, str]]:

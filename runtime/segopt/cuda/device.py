@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from segopt.cuda.calls import CudaError, call, driver_call
-from segopt.driver import Gpu, cuda_version_text, jetson_board
+from segopt.driver import OLDEST_CUDA, Gpu, cuda_version_text, jetson_board
 from segopt.errors import EngineError
 
 
@@ -75,9 +75,14 @@ def _what_is_missing(error: CudaError) -> str:
                 "(in a container: `--gpus all`, on Jetson `--runtime nvidia`)"
             )
         bindings = call("cudaRuntimeGetVersion")
-        return (
+        too_old = (
             f"the NVIDIA driver is too old: it knows CUDA {cuda_version_text(driver)}, and cuda-bindings is "
-            f"for {cuda_version_text(bindings)}; update the driver, or "
+            f"for {cuda_version_text(bindings)}; update the driver"
+        )
+        if driver < OLDEST_CUDA:
+            return f"{too_old} (CUDA {cuda_version_text(OLDEST_CUDA)} is the oldest that segopt can work with)"
+        return (
+            f"{too_old}, or "
             f"`pip install 'cuda-bindings=={driver // 1000}.*'` and a TensorRT for that CUDA (tensorrt-cu"
             f"{driver // 1000} or tensorrt-rtx-cu{driver // 1000} in place of tensorrt or tensorrt-rtx)"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segopt.doctor.findings import Facts, Finding, installed_version, package
-from segopt.driver import cuda_version_text
+from segopt.driver import OLDEST_CUDA, cuda_version_text
 from segopt.model.sidecar import FlavorName
 from segopt.tensorrt.flavor import TRAITS
 
@@ -87,7 +87,7 @@ def cuda_bindings(facts: Facts, gpu: Facts, *, jetson: bool) -> Finding:
     if found.status == "ok" and 0 < driver // 1000 < facts["cuda"] // 1000:
         cuda = driver // 1000
         packages = f"'cuda-bindings=={cuda}.*' tensorrt-cu{cuda} (or tensorrt-rtx-cu{cuda})"
-        fix = f"update the driver, or pip install {packages}"
+        fix = "update the driver" if driver < OLDEST_CUDA else f"update the driver, or pip install {packages}"
         return found.but(f"the driver knows CUDA {cuda_version_text(driver)}", fix)
     return found
 

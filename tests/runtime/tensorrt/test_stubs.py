@@ -5,13 +5,13 @@ mypy lets no code use more than `typings` declares, so what is checked here is a
 
 import ast
 import inspect
-import re
 from pathlib import Path
 
 import pytest
 
 from segopt.tensorrt.flavor import RTX_ONLY
 from segopt.tensorrt.module import TensorRT, TensorRtRtx
+from tensorrt_stub import classes, signatures
 
 trt = pytest.importorskip("tensorrt_rtx")
 
@@ -20,13 +20,6 @@ STUBS = {
     name: ast.parse((ROOT / f"typings/{name}/__init__.pyi").read_text()) for name in ("tensorrt", "tensorrt_rtx")
 }
 RTX_FILES = {"tensorrt/flavor.py", "tensorrt/module.py", "backends/tensorrt/contexts.py"}
-
-
-def classes(body, prefix=""):
-    for node in body:
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-            yield prefix + node.name, node
-            yield from classes(node.body, f"{prefix}{node.name}.")
 
 
 CLASSES = [found for stub in STUBS.values() for found in classes(stub.body)]
@@ -85,12 +78,6 @@ def test_each_method_is_there_with_these_arguments(name, function):
         return
     names = [argument.arg for argument in function.args.args[1:]]
     assert names in signatures(getattr(owner, function.name))
-
-
-def signatures(method):
-    """Argument names of each overload, without self, from the docstring that pybind11 writes."""
-    lines = re.findall(rf"^(?:\d+\. )?{method.__name__}\(self: (.*)\) -> ", method.__doc__, re.MULTILINE)
-    return [re.findall(r", (\w+): ", line) for line in lines]
 
 
 @pytest.mark.parametrize("function", GLOBAL_FUNCTIONS, ids=lambda function: function.name)
