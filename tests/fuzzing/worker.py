@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -28,6 +29,9 @@ def main() -> None:
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
     os.environ |= {"TMPDIR": str(temporary), "OPENCV_TEMP_PATH": str(temporary)}
+    # A shell starts background jobs with SIGINT ignored, and nohup ignores SIGHUP; the command would do so, too.
+    for ignored in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_DFL)
     lines = os.fdopen(os.dup(1), "w", buffering=1)
 
     from fuzzing.attempts import FaultError, check_whole

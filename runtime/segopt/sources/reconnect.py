@@ -14,6 +14,8 @@ from segopt.sources.base import Source, SourceFrame
 
 _LONGEST_PAUSE = 30.0
 _MICROSECONDS = 1_000_000
+_SETTLING_SECONDS = 5.0
+"""In which a new connection gives what it read while it was opened. FFmpeg looks at up to 5 s of a stream."""
 
 
 @dataclass(frozen=True)
@@ -125,17 +127,25 @@ class ReconnectingSource(Source):
     def _connection(self) -> Iterator[SourceFrame]:
         """The frames of the open connection, on the recording's clock."""
         offset: Fraction | None = None
+        before, then = self._last, self._arrived
+        settled = 0.0
         for frame in self._source:
             now = time.monotonic()
-            passed = Fraction(round((now - self._arrived) * _MICROSECONDS), _MICROSECONDS)
+            passed = _seconds(now - self._arrived)
             if offset is None:
                 own = frame.time or Fraction(0)
-                offset = self._last + passed - own if self._given else Fraction(0)
+                offset = before + passed - own if self._given else Fraction(0)
+                settled = now + _SETTLING_SECONDS if self._given else 0.0
                 if self._attempts:
                     self._end_gap(float(passed))
                 at = offset + own
+            elif frame.time is None:
+                at = self._last + passed
             else:
-                at = self._last + passed if frame.time is None else offset + frame.time
+                if now < settled:
+                    # What came while the stream was being opened is given late and at once; the rest is in time.
+                    offset = min(offset, before + _seconds(now - then) - frame.time)
+                at = offset + frame.time
             self._last, self._arrived = at, now
             self._given += 1
             yield dataclasses.replace(frame, time=at)
@@ -175,6 +185,10 @@ class ReconnectingSource(Source):
                 reason = _reason(error, self._label)
             else:
                 return True
+
+
+def _seconds(time: float) -> Fraction:
+    return Fraction(round(time * _MICROSECONDS), _MICROSECONDS)
 
 
 def _reason(error: SourceError, label: str) -> str:

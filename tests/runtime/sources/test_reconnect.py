@@ -1,5 +1,6 @@
 """Live sources that break off and come back: over HTTP for real, and with every pause cut short."""
 
+import contextlib
 import http.server
 import threading
 from fractions import Fraction
@@ -17,16 +18,19 @@ IMAGE = np.zeros((4, 4, 3), np.uint8)
 
 
 class Connection(Source):
-    """Frames at the given times; then it breaks off."""
+    """Frames at the given times; then it breaks off. Those of its ``opening`` (in seconds) come together."""
 
     kind, name, live, rate, tick = "video", "cam", True, Fraction(25), Fraction(1, 1000)
 
-    def __init__(self, times):
+    def __init__(self, times, opening=0.0):
         super().__init__()
-        self.times, self.closed = times, False
+        self.times, self.opening, self.closed, self.clock = times, opening, False, None
 
     def _frames(self):
+        opened = self.clock.now if self.clock else 0.0
         for i, time in enumerate(self.times):
+            if self.clock:
+                self.clock.now = opened + max(self.opening, float(time - self.times[0]))
             yield SourceFrame(i, IMAGE, f"{i}", f"{i}.jpg", time)
         if not self.times:
             raise SourceError("cam: not one frame of it can be read; copy it again")
@@ -56,7 +60,6 @@ class Clock:
 def connected(monkeypatch, connections, **options):
     """A source whose later connections are these; a SourceError is an attempt in vain."""
     clock, said = Clock(monkeypatch), []
-    left = iter(connections)
 
     def reopen():
         found = next(left)
@@ -64,6 +67,11 @@ def connected(monkeypatch, connections, **options):
             raise found
         return found
 
+    connections = list(connections)
+    for connection in connections:
+        if isinstance(connection, Connection):
+            connection.clock = clock
+    left = iter(connections)
     first = reopen()
     how = Reconnect(options.pop("attempts", None), said.append)
     return clock.attach(ReconnectingSource("cam", first, reopen, how, **options)), clock, said
@@ -89,6 +97,22 @@ def test_the_recording_goes_on_on_one_clock_with_the_gap_in_it(monkeypatch):
     ]
     (gap,) = source.gaps
     assert (gap.start, gap.seconds, gap.attempts, gap.reason) == (Fraction(51, 10), 3.0, 2, "cable")
+
+
+@pytest.mark.parametrize("opening", [0.0, 0.1, 1.8])
+def test_what_is_read_while_a_stream_is_opened_does_not_shift_its_clock(monkeypatch, opening):
+    """As FFmpeg has it with RTSP: the first frame comes when the stream has been looked at for a while."""
+    beat = [Fraction(i, 10) for i in range(40)]
+    connections = [Connection(beat), *(Connection(beat, opening) for _ in range(3))]
+    source, clock, _ = connected(monkeypatch, connections)
+    began, late = clock.now, []
+    with contextlib.suppress(StopIteration, RuntimeError):
+        for frame in source:
+            late.append(clock.now - began - float(frame.time))
+    assert len(late) == 160
+    for i in range(0, 160, 40):
+        # From the moment on at which frames come as they are made.
+        assert late[i + 20 : i + 40] == pytest.approx([0] * 20, abs=1e-3)
 
 
 def test_pauses_double_up_to_half_a_minute(monkeypatch):
