@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -155,7 +157,7 @@ def _captured(
     """
     with_graph = [(name, {**options, **_GRAPH} if name == CUDA else options) for name, options in providers]
     try:
-        session = ort.InferenceSession(str(path), _session_options(ort), providers=with_graph)
+        session = _quiet_session(ort, path, with_graph)
         captured = _BoundSession(ort, session, inputs, outputs, ("cuda", device))
         zeros = {name: np.zeros(spec.shape, spec.dtype) for name, spec in inputs.items()}
         for _ in range(3):
@@ -178,12 +180,18 @@ def _import_onnxruntime() -> Any:
 
 def _create_session(ort: Any, path: Path, providers: list[tuple[str, dict[str, Any]]]) -> Any:
     try:
-        return ort.InferenceSession(str(path), _session_options(ort), providers=providers)
+        return _quiet_session(ort, path, providers)
     except Exception as error:
         raise EngineError(
             f"{path}: ONNX Runtime {ort.__version__} cannot load it ({first_line(error)}); "
             "export it again, or update onnxruntime"
         ) from error
+
+
+def _quiet_session(ort: Any, path: Path, providers: list[tuple[str, dict[str, Any]]]) -> Any:
+    """A session; what ONNX Runtime prints of a provider that fails is left to :func:`check_provider` to tell."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return ort.InferenceSession(str(path), _session_options(ort), providers=providers)
 
 
 def _session_options(ort: Any) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segopt.driver import find_driver
 from segopt.errors import EngineError
 
 if TYPE_CHECKING:
@@ -64,6 +65,12 @@ def check_provider(provider: str, device: Device, model: Path) -> None:
         EngineError: it is not the one that the device insists on.
     """
     insisted = _INSISTED.get(device.kind)
+    gpus = len(find_driver().gpus) if device.number else 0
+    if insisted is not None and provider != insisted and 0 < gpus <= device.number:
+        raise EngineError(
+            f"{model}: there is no GPU {device.number} for --device {device.kind}:{device.number}; CUDA sees "
+            f"{gpus}, counted from 0 (CUDA_VISIBLE_DEVICES chooses them)"
+        )
     if insisted is not None and provider != insisted:
         raise EngineError(
             f"{model}: ONNX Runtime could not start its {TITLES[insisted]} provider (the driver or its libraries "

@@ -15,6 +15,7 @@ import tiny
 from segopt.backends import providers
 from segopt.backends.onnxruntime import OnnxRuntimeBackend
 from segopt.device import parse_device
+from segopt.driver import Driver, Gpu
 from segopt.errors import EngineError
 
 GPU_BUILD = [providers.TENSORRT, providers.CUDA, providers.CPU]
@@ -107,6 +108,26 @@ def test_a_device_that_is_insisted_on_is_never_replaced(semantic_engine, device,
     with pytest.raises(EngineError, match=rf"could not start its {title} provider .*`segopt doctor`"):
         providers.check_provider(providers.CPU, parse_device(device), semantic_engine)
     providers.check_provider(providers.CPU, parse_device("auto"), semantic_engine)
+
+
+def test_a_gpu_that_there_is_not_is_told_by_its_number(monkeypatch, semantic_engine):
+    one = Driver("580", 13000, (Gpu("NVIDIA H200", "9.0"),))
+    monkeypatch.setattr(providers, "find_driver", lambda: one)
+    with pytest.raises(EngineError, match=r"there is no GPU 1 for --device cuda:1; CUDA sees 1"):
+        providers.check_provider(providers.CPU, parse_device("cuda:1"), semantic_engine)
+
+
+def test_what_onnx_runtime_prints_of_a_provider_stays_off_the_screen(monkeypatch, semantic_engine, capfd):
+    """Its session prints a banner where a provider does not start, and falls back."""
+    real = onnxruntime.InferenceSession
+
+    def noisy(*arguments, **options):
+        print("*************** EP Error ***************")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", noisy)
+    OnnxRuntimeBackend(semantic_engine, "cpu").close()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_engines_that_the_tensorrt_provider_keeps_are_of_this_content_of_the_file(tmp_path):
