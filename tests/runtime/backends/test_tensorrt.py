@@ -162,7 +162,7 @@ def test_a_plan_of_another_machine_ends_with_the_command_that_rebuilds_it(
     plan = write_plan(semantic_engine, **changes)
     with pytest.raises(EngineError, match=message) as error:
         segopt.load(plan)
-    command = f"segopt build {semantic_engine} --runtime tensorrt-rtx --output {plan}"
+    command = f"segopt build {semantic_engine} --runtime tensorrt-rtx --output {plan} --overwrite"
     assert str(error.value).endswith(f": {command}")
     assert "\n" not in str(error.value)
 
