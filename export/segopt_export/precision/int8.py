@@ -61,8 +61,17 @@ class Scheme:
 SCHEMES: dict[Target, Scheme] = {
     # VNNI multiplies unsigned by signed bytes; with signed activations ONNX Runtime falls back to slower kernels.
     "cpu": Scheme(QuantType.QUInt8),
-    # TensorRT's explicit quantization takes symmetric signed activations, and biases in floating point.
-    "tensorrt": Scheme(QuantType.QInt8, {"ActivationSymmetric": True, "QuantizeBias": False}),
+    # TensorRT's explicit quantization takes symmetric signed activations, and biases in floating point. Scales
+    # belong at the inputs of layers: one between a layer and its activation keeps the two from becoming one kernel
+    # (docs.nvidia.com/deeplearning/tensorrt, "Q/DQ Layer-Placement Recommendations").
+    "tensorrt": Scheme(
+        QuantType.QInt8,
+        {
+            "ActivationSymmetric": True,
+            "QuantizeBias": False,
+            "OpTypesToExcludeOutputQuantization": list(LAYERS),
+        },
+    ),
 }
 
 

@@ -18,16 +18,19 @@ class Normalize(nn.Module):
 
     mean: Tensor
     std: Tensor
+    to_rgb: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).reshape(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).reshape(3, 1, 1), persistent=False)
+        self.register_buffer("to_rgb", torch.tensor([2, 1, 0]), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """See the class."""
-        # TensorRT has no transpose of uint8: the cast comes first.
-        rgb = image.to(torch.float32).permute(0, 3, 1, 2)[:, [2, 1, 0]]
+        # TensorRT has no transpose of uint8: the cast comes first. Whole planes are gathered; an index in brackets
+        # would be a GatherND of single values.
+        rgb = image.to(torch.float32).permute(0, 3, 1, 2).index_select(1, self.to_rgb)
         return (rgb / 255 - self.mean) / self.std
 
 

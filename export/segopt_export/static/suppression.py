@@ -29,6 +29,7 @@ def suppress(
     steps: int,
     groups: Tensor | None = None,
     block: int | None = None,
+    counts: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
     """Greedy non-maximum suppression of boxes that are already sorted by descending score.
 
@@ -40,6 +41,8 @@ def suppress(
         groups: [..., N], boxes of different groups leave each other alone; None is one group.
         block: suppress this many boxes at a time, each block under what the ones before it keep: the same answer
             from smaller matrices, of which no box is compared with earlier ones. None is all at once.
+        counts: type of the zeros and ones that are multiplied. Half precision gives the same answer: a sum of ones
+            is exact up to 2048, and beyond that still no less than one, which is all that is asked of it.
 
     Returns:
         ``keep`` bool [..., N], and ``converged`` bool [...]: True where ``keep`` is exactly what greedy
@@ -48,7 +51,7 @@ def suppress(
     n = boxes.shape[-2]
     block = block or n
     # Zeros and ones as numbers throughout: a box stays while nothing presses on it, max(0, 1 - pressure).
-    open_to_all = valid.to(boxes.dtype)[..., None, :]
+    open_to_all = valid.to(counts)[..., None, :]
     order = torch.arange(n, dtype=torch.int32, device=boxes.device)
     kept, converged = [], []
     for start in range(0, n, block):
@@ -58,7 +61,7 @@ def suppress(
             rivals = rivals & (groups[..., start : start + size, None] == groups[..., None, start:])
         # No triu: TensorRT's parser of 10.1 makes products of bools from its Trilu, which TensorRT refuses.
         earlier = order[:size, None] < order[None, : n - start]
-        suppresses = (rivals & earlier).to(boxes.dtype)
+        suppresses = (rivals & earlier).to(counts)
         within, later = suppresses[..., :size], suppresses[..., size:]
 
         candidates, open_to_all = open_to_all[..., :size], open_to_all[..., size:]

@@ -101,6 +101,15 @@ def test_each_target_gets_the_integers_it_is_fast_with(target, activations, chai
             assert values[node.input[2]].data_type == TensorProto.FLOAT
 
 
+def test_for_tensorrt_nothing_stands_between_a_layer_and_its_activation(chain, images):
+    model = quantize(chain, images, "tensorrt").model
+    made_by = {tensor: node.op_type for node in model.graph.node for tensor in node.output}
+    quantizers = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    before = [made_by[node.input[0]] for node in quantizers if node.input[0] in made_by]
+    assert len(before) == 3
+    assert not set(before) & set(LAYERS)
+
+
 def test_a_layer_that_loses_too_much_stays_in_floating_point(chain, images):
     assert list(quantize(chain, images, "cpu").float_layers.values()) == ["decides: the last layer of a head"]
     # Two channels a thousand times as large as the others leave these no step of the scale.
