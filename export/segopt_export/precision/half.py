@@ -9,7 +9,7 @@ whatever the layers put out and go on in single precision.
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -79,7 +79,7 @@ def layers_beyond_half(graph: nn.Module, calls: Sequence[LayerCall]) -> dict[str
     return beyond
 
 
-def convert_to_half(graph: nn.Module, *, keep: Container[str] = ()) -> None:
+def convert_to_half(graph: nn.Module, *, keep: Collection[str] = ()) -> None:
     """Make the layers of a static graph compute in half precision, in place.
 
     Args:
@@ -93,6 +93,9 @@ def convert_to_half(graph: nn.Module, *, keep: Container[str] = ()) -> None:
     for module in graph.modules():
         if isinstance(module, _IN_SINGLE):
             module.register_forward_pre_hook(_in_single)
+            if isinstance(module, nn.GroupNorm) and not keep:
+                # What follows it, at the finest level's size, would run in single precision up to the next layer.
+                module.register_forward_hook(_back_in_half)
 
 
 def _layers(graph: nn.Module) -> Mapping[str, Any]:
@@ -115,3 +118,7 @@ def _as_the_weights_are(layer: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor,
 
 def _in_single(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:  # noqa: ARG001
     return (inputs[0].to(torch.float32), *inputs[1:])
+
+
+def _back_in_half(_: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+    return output.half()

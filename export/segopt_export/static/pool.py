@@ -60,11 +60,14 @@ class StaticPool(nn.Module):
         else:
             self.reader = READERS[target, roi_align or USUAL[target]](pooled)
             self.align = PyramidRoIAlign(pool, pooled, canvas, self.reader)
+        self.gathers_as_it_is = target == "tensorrt" and isinstance(self.reader, GatherReader)
 
     def pack(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Feature maps by name, float [B, C, h, w] -> one float32 tensor in the reader's own layout."""
-        # Sample points need single precision, and TensorRT's GridSample wants features of the points' type.
-        return self.reader.pack([features[name] for name in self.levels]).to(torch.float32)
+        """Feature maps by name, float [B, C, h, w] -> one tensor in the reader's own layout."""
+        packed = self.reader.pack([features[name] for name in self.levels])
+        # Sample points need single precision, and TensorRT's GridSample wants features of the points' type. Cells
+        # that are gathered may stay as they are: a GPU moves half as much in half precision.
+        return packed if self.gathers_as_it_is else packed.to(torch.float32)
 
     def forward(self, pyramid: Tensor, boxes: Tensor) -> Tensor:
         """What :meth:`pack` returned, and float32 [B, N, 4] in canvas pixels -> float [B * N, C, P, P]."""

@@ -32,7 +32,10 @@ DEVICES = "auto|cpu|cuda[:N]|tensorrt[:N]"
 
 def check_device(text: str) -> str:
     """A device; one that there is none of is refused with the other options."""
-    parse_device(text)
+    try:
+        parse_device(text)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from None
     return text
 
 

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import cv2
 import pytest
+import torch
+from torch import nn
 
 import lively
 import segopt
+from segopt_export.precision.half import convert_to_half
 
 pytestmark = pytest.mark.slow
 
@@ -57,3 +60,13 @@ def test_bad_requests_are_refused_in_one_line(segopt_cli, monkeypatch, tmp_path,
     (line,) = [line for line in err.splitlines() if line.startswith("segopt: error:")]
     assert all(word in line for word in words), line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("keep", "dtype"), [((), torch.float16), (("2",), torch.float32)])
+def test_what_follows_a_group_norm_is_in_half_again_where_all_layers_are(keep, dtype):
+    network = nn.Sequential(nn.Conv2d(4, 8, 1), nn.GroupNorm(2, 8), nn.Conv2d(8, 8, 1)).eval()
+    convert_to_half(network, keep=keep)
+    found = []
+    network[1].register_forward_hook(lambda _, inputs, output: found.append((inputs[0].dtype, output.dtype)))
+    network(torch.ones(1, 4, 8, 8))
+    assert found == [(torch.float32, dtype)]
