@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from segopt.errors import ExportError
 from segopt_export.networks.table import NETWORKS, Network
+from segopt_export.weights.head_widths import adopt_head_widths
 from segopt_export.weights.key_map import (
     KeyMap,
     from_pixels,
@@ -142,10 +143,24 @@ def detectron2_model(
     for other in NETWORKS.values():
         if other.name != network.name and other.branch == network.branch and given == _names_in(other, own):
             raise ExportError(f"{path}: these are Detectron2's weights of {other.name}, not of {network.name}")
-    tensors = from_detectron2(state, _shapes(network.detectron2, own), path)
-    model = network.detectron2(*own)
+    build = network.detectron2
+    # Shapes first: a file can claim any, and a network of them would take the memory.
+    with torch.device("meta"):
+        wanted = _shaped(build, own, state).state_dict()
+    tensors = from_detectron2(state, wanted, path)
+    model = _shaped(build, own, state)
     model.load_state_dict(tensors)
     return model.eval(), own
+
+
+def _shaped(build: Callable[..., nn.Module], classes: tuple[int, ...], state: Mapping[str, Tensor]) -> nn.Module:
+    """The untrained network with a checkpoint's classes and widths of its heads (``FC_DIM``, ``CONV_DIM``)."""
+    model = build(*classes)
+    heads = [name for name in model.state_dict() if name.startswith("roi_heads.")]
+    adopt_head_widths(
+        model, {name: state[detectron2_name(name)] for name in heads if detectron2_name(name) in state}
+    )
+    return model
 
 
 def _names_in(network: Network, classes: tuple[int, ...]) -> set[str]:

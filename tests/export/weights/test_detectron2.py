@@ -55,6 +55,33 @@ def write(path, content, protocol=2):
     return path
 
 
+def test_heads_of_other_widths_are_read_from_their_shapes():
+    """``ROI_BOX_HEAD.FC_DIM`` and ``ROI_MASK_HEAD.CONV_DIM`` of a training of the user's own."""
+    state = {name: torch.full(shape, 0.01) for name, shape in shapes_of(RCNN).items()}
+    fully, masks = 512, 96
+    for name, tensor in state.items():
+        size = list(tensor.shape)
+        if name.startswith("roi_heads.box_head.fc"):
+            size[0] = fully
+            size[1:] = [fully] if "fc2.weight" in name else size[1:]
+        elif name.startswith("roi_heads.box_predictor") and name.endswith("weight"):
+            size[1] = fully
+        elif name.startswith("roi_heads.mask_head.mask_fcn") or "deconv" in name:
+            size = [masks if side == 256 else side for side in size]
+            if name == "roi_heads.mask_head.mask_fcn1.weight":
+                size[1] = 256
+        elif name == "roi_heads.mask_head.predictor.weight":
+            size[1] = masks
+        state[name] = torch.full(size, 0.01)
+    model, counts = detectron2_model(RCNN, state, FILE)
+    assert counts == (81,)
+    heads = model.roi_heads
+    assert heads.box_head.fc7.weight.shape == (fully, fully)
+    assert [block[0].weight.shape[0] for block in heads.mask_head] == [masks] * 4
+    assert heads.mask_predictor.mask_fcn_logits.weight.shape[:2] == (81, masks)
+    assert all((tensor == 0.01).all() for tensor in heads.mask_head.state_dict().values())
+
+
 def test_every_tensor_has_its_counterpart(state, wanted):
     assert {detectron2_name(name) for name in wanted} == set(state)
     translated = from_detectron2(state, wanted, FILE)
