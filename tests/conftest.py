@@ -25,6 +25,13 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
+def pytest_collection_finish(session):
+    """Without groups every test passes, and the costly things that they share are made several times."""
+    grouped = getattr(session.config.option, "loadgroup", False)
+    if grouped and not all("@" in item.nodeid for item in session.items):
+        pytest.exit("this pytest-xdist does not group tests with this pytest; install what pyproject.toml says", 3)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _ctrl_c_interrupts():
     """A shell starts background jobs with SIGINT ignored, and Python then leaves it so."""
