@@ -5,6 +5,7 @@ objects stand where the caller puts them.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from segopt.model.card import METADATA_KEY, Card, WeightsOrigin
 from segopt.model.categories import Category
+from segopt.model.sidecar import PlanRecord, sha256_of
+from segopt.version import __version__
 
 CANVAS = (48, 64)
 
@@ -30,6 +33,23 @@ Detection = tuple[tuple[float, float, float, float], float, int]
 """Box in canvas pixels (x0, y0, x1, y1), score, label."""
 
 DETECTIONS: tuple[Detection, ...] = (((8, 8, 24, 40), 0.9, 1), ((32, 16, 56, 32), 0.8, 3), ((0, 0, 8, 8), 0.3, 1))
+
+
+def plan_record(data: bytes = b"plan", **changes) -> PlanRecord:
+    """What the sidecar of a plan of these bytes says, TensorRT 10.3 and a GPU of 8.9 unless it is changed."""
+    record = PlanRecord(
+        sha256=sha256_of(data),
+        runtime="tensorrt",
+        version="10.3.0",
+        gpu="Simulated",
+        compute_capabilities=("8.9",),
+        hardware_compatible=False,
+        version_compatible=False,
+        half_share=0.0,
+        segopt=__version__,
+        model="model.onnx",
+    )
+    return replace(record, **changes)
 
 
 def save(path: Path, card: Card, nodes, outputs, constants=()) -> Path:

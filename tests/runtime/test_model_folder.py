@@ -37,20 +37,16 @@ def add_onnx(folder, name, **changes):
 
 
 def add_plan(onnx_file, name, *, runtime="tensorrt", version="10.3.0", gpu=ORIN, **changes):
-    record = sidecar.PlanRecord(
-        sha256=sidecar.sha256_of(b"plan"),
+    record = tiny.plan_record(
         runtime=runtime,
         version=version,
         gpu=gpu.name,
         compute_capabilities=(gpu.compute_capability,),
-        hardware_compatible=False,
-        version_compatible=False,
-        half_share=0.0,
-        segopt=segopt.__version__,
         model=onnx_file.name,
+        **changes,
     )
     path = onnx_file.with_name(name)
-    sidecar.write(path, b"plan", sidecar.Sidecar(read_card(onnx_file), dataclasses.replace(record, **changes)))
+    sidecar.write(path, b"plan", sidecar.Sidecar(read_card(onnx_file), record))
     return path
 
 

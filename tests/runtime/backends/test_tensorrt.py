@@ -1,6 +1,5 @@
 """The TensorRT backend: what it refuses for real, and what it does with a GPU on a simulated one."""
 
-import dataclasses
 import gc
 import inspect
 import sys
@@ -38,21 +37,9 @@ MODULES = {"tensorrt": ("tensorrt", "10.3.0"), "tensorrt-rtx": ("tensorrt_rtx", 
 
 def write_plan(model, runtime="tensorrt-rtx", data=b"plan", **changes):
     """A plan beside its model that only a simulated TensorRT can run, with a sidecar that fits it."""
-    record = sidecar.PlanRecord(
-        sha256=sidecar.sha256_of(data),
-        runtime=runtime,
-        version=MODULES[runtime][1],
-        gpu="Simulated",
-        compute_capabilities=("8.9",),
-        hardware_compatible=False,
-        version_compatible=False,
-        half_share=0.0,
-        segopt=segopt.__version__,
-        model=model.name,
-        options=("--runtime", runtime),
-    )
+    usual = {"runtime": runtime, "version": MODULES[runtime][1], "options": ("--runtime", runtime)}
+    record = tiny.plan_record(data, model=model.name, **{**usual, **changes})
     path = model.with_suffix(".plan")
-    record = dataclasses.replace(record, **changes)
     sidecar.write(path, data, sidecar.Sidecar(read_card(model), record))
     return path
 

@@ -9,7 +9,6 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-import segopt
 import tiny
 from segopt.builder.verification import verify
 from segopt.errors import EngineError
@@ -31,18 +30,7 @@ def prove(monkeypatch, tmp_path):
         put_in(monkeypatch, gpu)
         monkeypatch.setitem(sys.modules, "tensorrt", SimulatedTensorRT(gpu, compiled, version="10.3.0"))
         monkeypatch.setattr(messages, "_LOGS", {})
-        record = sidecar.PlanRecord(
-            sha256=sidecar.sha256_of(b"plan"),
-            runtime="tensorrt",
-            version="10.3.0",
-            gpu="Simulated",
-            compute_capabilities=("8.9",),
-            hardware_compatible=False,
-            version_compatible=False,
-            half_share=0.0,
-            segopt=segopt.__version__,
-            model=model.name,
-        )
+        record = tiny.plan_record(model=model.name)
         card = dataclasses.replace(read_card(model), precision=precision)
         before = sorted(tmp_path.iterdir())
         try:
