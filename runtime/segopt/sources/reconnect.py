@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -82,6 +83,8 @@ class ReconnectingSource(Source):
         """Time of the last frame."""
         self._arrived = 0.0
         """And when it came, by :func:`time.monotonic`."""
+        self._origin = math.inf
+        """The :func:`time.monotonic` at which the recording's clock was 0, by the frame that came soonest."""
         self._attempts = 0
         """Since the last frame."""
         self._reason = ""
@@ -127,28 +130,33 @@ class ReconnectingSource(Source):
     def _connection(self) -> Iterator[SourceFrame]:
         """The frames of the open connection, on the recording's clock."""
         offset: Fraction | None = None
-        before, then = self._last, self._arrived
         settled = 0.0
         for frame in self._source:
             now = time.monotonic()
             passed = _seconds(now - self._arrived)
             if offset is None:
                 own = frame.time or Fraction(0)
-                offset = before + passed - own if self._given else Fraction(0)
+                # A reader that was too slow lagged behind the stream; what it had not read yet is lost, too.
+                offset = self._clock(now) - own if self._given else Fraction(0)
                 settled = now + _SETTLING_SECONDS if self._given else 0.0
-                if self._attempts:
-                    self._end_gap(float(passed))
                 at = offset + own
+                if self._attempts:
+                    self._end_gap(float(at - self._last))
             elif frame.time is None:
                 at = self._last + passed
             else:
                 if now < settled:
                     # What came while the stream was being opened is given late and at once; the rest is in time.
-                    offset = min(offset, before + _seconds(now - then) - frame.time)
+                    offset = min(offset, self._clock(now) - frame.time)
                 at = offset + frame.time
             self._last, self._arrived = at, now
+            self._origin = min(self._origin, now - float(at))
             self._given += 1
             yield dataclasses.replace(frame, time=at)
+
+    def _clock(self, now: float) -> Fraction:
+        """What the recording's clock shows at this :func:`time.monotonic`; it never goes back."""
+        return max(self._last, _seconds(now - self._origin))
 
     def _end_gap(self, seconds: float) -> None:
         self.gaps.append(Gap(self._last, seconds, self._attempts, self._reason))

@@ -18,19 +18,22 @@ IMAGE = np.zeros((4, 4, 3), np.uint8)
 
 
 class Connection(Source):
-    """Frames at the given times; then it breaks off. Those of its ``opening`` (in seconds) come together."""
+    """Frames at the given times; then it breaks off.
+
+    Those of its ``opening`` (in seconds) come together; of a slow reader each second takes several.
+    """
 
     kind, name, live, rate, tick = "video", "cam", True, Fraction(25), Fraction(1, 1000)
 
-    def __init__(self, times, opening=0.0):
+    def __init__(self, times, opening=0.0, slowness=1.0):
         super().__init__()
-        self.times, self.opening, self.closed, self.clock = times, opening, False, None
+        self.times, self.opening, self.slowness, self.closed, self.clock = times, opening, slowness, False, None
 
     def _frames(self):
         opened = self.clock.now if self.clock else 0.0
         for i, time in enumerate(self.times):
             if self.clock:
-                self.clock.now = opened + max(self.opening, float(time - self.times[0]))
+                self.clock.now = opened + max(self.opening, self.slowness * float(time - self.times[0]))
             yield SourceFrame(i, IMAGE, f"{i}", f"{i}.jpg", time)
         if not self.times:
             raise SourceError("cam: not one frame of it can be read; copy it again")
@@ -113,6 +116,20 @@ def test_what_is_read_while_a_stream_is_opened_does_not_shift_its_clock(monkeypa
     for i in range(0, 160, 40):
         # From the moment on at which frames come as they are made.
         assert late[i + 20 : i + 40] == pytest.approx([0] * 20, abs=1e-3)
+
+
+def test_what_a_slow_reader_had_not_read_when_the_stream_broke_is_part_of_the_gap(monkeypatch):
+    """On a busy machine it lags behind. The stream that is back is live: the recording is as long as the run."""
+    beat = [Fraction(i, 10) for i in range(40)]
+    source, clock, _ = connected(monkeypatch, [Connection(beat, slowness=2.0), Connection(beat)], max_frames=80)
+    began = clock.now
+    times = [float(frame.time) for frame in source]
+    (gap,) = source.gaps
+    # 3.9 s of stream were read in 7.8 s; then the pause of 1 s.
+    assert times[39] == pytest.approx(3.9)
+    assert (float(gap.start), gap.seconds) == pytest.approx((3.9, 4.9))
+    assert times[-1] == pytest.approx(clock.now - began, abs=1e-3)
+    assert times == sorted(times)
 
 
 def test_pauses_double_up_to_half_a_minute(monkeypatch):
