@@ -53,8 +53,6 @@ HALF = Bounds(
     unmatched=1,
     logits=0.05,
 )
-
-
 EIGHT_BIT = Bounds(
     # A byte has 256 steps for the range of a whole tensor: outlines and weak detections move.
     pixels=0.95,

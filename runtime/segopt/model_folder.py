@@ -15,6 +15,7 @@ from segopt.backends.tensorrt.plan import why_not_here
 from segopt.device import Device, parse_device
 from segopt.driver import Gpu, find_driver, why_no_gpu
 from segopt.errors import CardError, EngineError, UsageError
+from segopt.files.names import slug
 from segopt.model import sidecar
 from segopt.model.card import Card
 from segopt.model.reading import read_card
@@ -232,5 +233,5 @@ def choose(
 
 def plan_name(onnx: Path, flavor: FlavorName, version: str, gpu: Gpu | None) -> str:
     """The name of a plan beside its ONNX file: it says the machine, so that several lie side by side."""
-    where = "" if gpu is None else "-" + "".join(c if c.isalnum() else "-" for c in gpu.model).strip("-").lower()
+    where = "" if gpu is None else f"-{slug(gpu.model).lower()}"
     return f"{onnx.stem}-{flavor}-{version}{where}.plan"

@@ -1,6 +1,7 @@
 """Plans built on this machine's GPU. Without one, every test here is skipped with the driver's reason."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,34 +39,42 @@ class Model:
 
 
 @pytest.fixture(scope="session")
-def make_model(gpu, tmp_path_factory):  # noqa: ARG001
-    """Exports the demo network of a mode and builds it; each one once."""
-    from segopt.builder.build import build
+def export_demo(gpu, tmp_path_factory):  # noqa: ARG001
+    """Exports the demo network of a mode; each one once."""
     from segopt_export.exporter import export
     from segopt_export.request import ExportRequest
     from segopt_export.weights.loading import WeightsRequest
 
-    made = {}
+    @cache
+    def make(mode, precision, target="tensorrt"):
+        request = ExportRequest(
+            mode,
+            weights=dict.fromkeys(("semantic", "instance"), WeightsRequest("demo")),
+            canvas=CANVAS,
+            target=target,
+            precision=precision,
+            output=tmp_path_factory.mktemp("gpu") / f"{mode}-{precision}.onnx",
+        )
+        return export(request).path
 
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_model(export_demo):
+    """Exports the demo network of a mode and builds it; each one once."""
+    from segopt.builder.build import build
+
+    @cache
     def make(mode, precision="fp16"):
-        if (mode, precision) not in made:
-            request = ExportRequest(
-                mode,
-                weights=dict.fromkeys(("semantic", "instance"), WeightsRequest("demo")),
-                canvas=CANVAS,
-                target="tensorrt",
-                precision=precision,
-                output=tmp_path_factory.mktemp("gpu") / f"{mode}-{precision}.onnx",
-            )
-            exported = export(request)
-            try:
-                built = build(exported.path)
-            except EngineError as error:
-                pytest.skip(f"no plan can be built on this machine: {error}")
-            if not built.runs_here:
-                pytest.skip(f"{built.sidecar.plan.runtime} builds plans here that this GPU does not run")
-            made[mode, precision] = Model(exported.path, built.path)
-        return made[mode, precision]
+        path = export_demo(mode, precision)
+        try:
+            built = build(path)
+        except EngineError as error:
+            pytest.skip(f"no plan can be built on this machine: {error}")
+        if not built.runs_here:
+            pytest.skip(f"{built.sidecar.plan.runtime} builds plans here that this GPU does not run")
+        return Model(path, built.path)
 
     return make
 

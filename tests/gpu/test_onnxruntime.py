@@ -15,27 +15,12 @@ MODES = ["semantic", "instance", "panoptic"]
 MIB = 2**20
 
 
-@pytest.fixture(scope="module")
-def make_file(gpu, tmp_path_factory):  # noqa: ARG001
-    """Exports the demo network of a mode, each one once; an ONNX Runtime without CUDA skips the test."""
-    from segopt_export.exporter import export
-    from segopt_export.request import ExportRequest
-    from segopt_export.weights.loading import WeightsRequest
-
-    made = {}
+@pytest.fixture
+def make_file(export_demo):
+    """Exports the demo network of a mode; an ONNX Runtime without CUDA skips the test."""
 
     def make(mode, precision="fp32", target="tensorrt"):
-        if (mode, precision, target) not in made:
-            request = ExportRequest(
-                mode,
-                weights=dict.fromkeys(("semantic", "instance"), WeightsRequest("demo")),
-                canvas=(256, 448),
-                target=target,
-                precision=precision,
-                output=tmp_path_factory.mktemp("cuda") / f"{mode}-{precision}-{target}.onnx",
-            )
-            made[mode, precision, target] = export(request).path
-        path = made[mode, precision, target]
+        path = export_demo(mode, precision, target)
         try:
             OnnxRuntimeBackend(path, "cuda").close()
         except EngineError as error:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from segopt.backends.base import Backend, Tensors, check_inputs
 from segopt.backends.providers import CPU, CUDA, TITLES, check_provider, preload_libraries, wanted_providers
-from segopt.device import parse_device
+from segopt.device import Device, parse_device
 from segopt.errors import EngineError, first_line
 from segopt.model.tensors import TensorSpec
 
@@ -54,30 +54,46 @@ class OnnxRuntimeBackend(Backend):
         ort, where = _import_onnxruntime(), parse_device(device)
         preload_libraries(ort, where)
         providers = wanted_providers(ort, where, path)
-        session = _create_session(ort, path, providers)
-        provider = session.get_providers()[0]
-        check_provider(provider, where, path)
         self._path = path
-        self.inputs = {node.name: _spec(node, path) for node in session.get_inputs()}
-        self.outputs = {node.name: _spec(node, path) for node in session.get_outputs()}
-        on_gpu = provider != CPU
-        place = ("cuda", where.number) if on_gpu else ("cpu", 0)
-        title = TITLES.get(provider, provider)
         self.graphs: Literal["captured", "none"] = "none"
         """Whether the kernels are launched as one CUDA graph."""
         self._run: Callable[[Tensors], dict[str, NDArray[np.generic]]] | None = None
-        if provider == CUDA and bind is not False and use_graphs:
-            # Both at once would hold the weights twice.
-            del session
-            self._run = _captured(ort, path, providers, self.inputs, self.outputs, where.number)
-            session = None if self._run else _create_session(ort, path, providers)
-        if self._run is not None:
-            self.graphs, title = "captured", f"{title}, CUDA graph"
-        elif on_gpu if bind is None else bind:
+        if use_graphs and bind is not False and providers[0][0] == CUDA:
+            # On an H200 a graph saves Mask R-CNN a tenth, 1 of 12 ms, and the demo 5 of 8. Where none can be
+            # made, as with a node that falls back to the CPU, the model is opened without.
+            with contextlib.suppress(Exception):
+                self._open_captured(ort, providers, where)
+                return
+            self._run = None
+        self._open(ort, providers, where, bind)
+
+    def _open(
+        self, ort: Any, providers: list[tuple[str, dict[str, Any]]], where: Device, bind: bool | None
+    ) -> str:
+        """Load the model; the provider that runs it."""
+        session = _create_session(ort, self._path, providers)
+        provider: str = session.get_providers()[0]
+        check_provider(provider, where, self._path)
+        self.inputs = {node.name: _spec(node, self._path) for node in session.get_inputs()}
+        self.outputs = {node.name: _spec(node, self._path) for node in session.get_outputs()}
+        on_gpu = provider != CPU
+        if on_gpu if bind is None else bind:
+            place = ("cuda", where.number) if on_gpu else ("cpu", 0)
             self._run = _BoundSession(ort, session, self.inputs, self.outputs, place)
         else:
             self._run = _Session(ort, session, self.outputs)
-        self.name = f"ONNX Runtime {ort.__version__} ({title})"
+        self.name = f"ONNX Runtime {ort.__version__} ({TITLES.get(provider, provider)})"
+        return provider
+
+    def _open_captured(self, ort: Any, providers: list[tuple[str, dict[str, Any]]], where: Device) -> None:
+        """The same so that its second run is captured as a CUDA graph, which later ones launch."""
+        with_graph = [(name, {**options, **_GRAPH} if name == CUDA else options) for name, options in providers]
+        if self._open(ort, with_graph, where, None) != CUDA:
+            return
+        zeros = {name: np.zeros(spec.shape, spec.dtype) for name, spec in self.inputs.items()}
+        for _ in range(3):
+            self.infer(zeros)
+        self.graphs, self.name = "captured", f"{self.name.removesuffix(')')}, CUDA graph)"
 
     def infer(self, inputs: Tensors) -> dict[str, NDArray[np.generic]]:
         """See :meth:`segopt.backends.Backend.infer`."""
@@ -143,30 +159,6 @@ class _BoundSession:
         return {name: self._take(value) for name, value in self._outputs.items()}
 
 
-def _captured(
-    ort: Any,
-    path: Path,
-    providers: list[tuple[str, dict[str, Any]]],
-    inputs: Mapping[str, TensorSpec],
-    outputs: Mapping[str, TensorSpec],
-    device: int,
-) -> _BoundSession | None:
-    """A session whose second run is captured as a CUDA graph, which later ones launch; None where it cannot be.
-
-    A node that falls back to the CPU is one reason. On an H200 a graph saves Mask R-CNN a tenth: 1 of 12 ms.
-    """
-    with_graph = [(name, {**options, **_GRAPH} if name == CUDA else options) for name, options in providers]
-    try:
-        session = _quiet_session(ort, path, with_graph)
-        captured = _BoundSession(ort, session, inputs, outputs, ("cuda", device))
-        zeros = {name: np.zeros(spec.shape, spec.dtype) for name, spec in inputs.items()}
-        for _ in range(3):
-            captured(zeros)
-    except Exception:
-        return None
-    return captured
-
-
 def _import_onnxruntime() -> Any:
     try:
         import onnxruntime
@@ -180,18 +172,14 @@ def _import_onnxruntime() -> Any:
 
 def _create_session(ort: Any, path: Path, providers: list[tuple[str, dict[str, Any]]]) -> Any:
     try:
-        return _quiet_session(ort, path, providers)
+        # What ONNX Runtime prints of a provider that fails is left to check_provider to tell.
+        with contextlib.redirect_stdout(io.StringIO()):
+            return ort.InferenceSession(str(path), _session_options(ort), providers=providers)
     except Exception as error:
         raise EngineError(
             f"{path}: ONNX Runtime {ort.__version__} cannot load it ({first_line(error)}); "
             "export it again, or update onnxruntime"
         ) from error
-
-
-def _quiet_session(ort: Any, path: Path, providers: list[tuple[str, dict[str, Any]]]) -> Any:
-    """A session; what ONNX Runtime prints of a provider that fails is left to :func:`check_provider` to tell."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        return ort.InferenceSession(str(path), _session_options(ort), providers=providers)
 
 
 def _session_options(ort: Any) -> Any:

@@ -112,7 +112,8 @@ def build(
         job.notes.append(_MADE_FOR_CPU)
 
     with step("check: ONNX Runtime on a synthetic image"):
-        job.notes.extend(try_run(model, card))
+        trial = try_run(model, card)
+        job.notes.extend(trial.notes)
     with step(f"network: ONNX to {flavor}"):
         parsed = parse(flavor, model)
         check_tensors(card, tensor_specs(flavor, parsed.network, model), model)
@@ -133,7 +134,7 @@ def build(
     made = Sidecar(card, record)
     if loads and options.verify:
         with step("check: the plan's answer against ONNX Runtime's on the CPU"):
-            job.notes.extend(verify(model, data, made, options.verify_on))
+            job.notes.extend(verify(model, data, made, options.verify_on, trial))
     sidecar.write(path, data, made)
     return Built(path, made, data.nbytes, runs_here, job.notes)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segopt.driver import Gpu
 from segopt.files.atomic import make_folder, write_bytes
+from segopt.files.names import slug
 from segopt.tensorrt.flavor import Flavor
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def cache_path(folder: Path, flavor: Flavor, gpu: Gpu) -> Path:
     """The cache's file in a folder: one for each flavor, version and GPU, since times of others mislead."""
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{flavor.name} {flavor.version} {gpu.model} {gpu.compute_capability}")
+    name = slug(f"{flavor.name} {flavor.version} {gpu.model} {gpu.compute_capability}")
     return folder / f"{name}.timing"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -16,17 +17,25 @@ from segopt.model.tensors import check_tensors
 _SEED = 5
 
 
-def try_run(model: Path, card: Card) -> list[str]:
-    """Run a model once on a synthetic image on the CPU.
+@dataclass(frozen=True)
+class Trial:
+    """What came of the run."""
 
-    Returns:
-        Notes for the user: ONNX Runtime is not installed, suppression did not converge.
+    outputs: dict[str, NDArray[np.generic]] | None
+    """By name, for :func:`synthetic_image`; None where ONNX Runtime is not installed."""
+    notes: list[str]
+    """For the user: ONNX Runtime is not installed, suppression did not converge."""
+
+
+def try_run(model: Path, card: Card) -> Trial:
+    """Run a model once on a synthetic image on the CPU.
 
     Raises:
         EngineError: it does not load, has other tensors than its card promises, or gives numbers that are none.
     """
     if importlib.util.find_spec("onnxruntime") is None:
-        return ["not tried out before the build: ONNX Runtime is not installed (pip install 'segopt[cpu]')"]
+        note = "not tried out before the build: ONNX Runtime is not installed (pip install 'segopt[cpu]')"
+        return Trial(None, [note])
     from segopt.backends.onnxruntime import OnnxRuntimeBackend
 
     backend = OnnxRuntimeBackend(model, "cpu")
@@ -41,12 +50,13 @@ def try_run(model: Path, card: Card) -> list[str]:
                 f"{model}: {name} is not finite on a synthetic image (a value is NaN or infinite); "
                 "check the weights, export it again, or keep it in FP32 with --precision fp32"
             )
+    notes = []
     if not np.asarray(outputs.get("converged", 1)).all():
-        return [
+        notes.append(
             "suppression did not converge on a synthetic image; if it happens on real ones, give more "
             "--suppression-steps"
-        ]
-    return []
+        )
+    return Trial(outputs, notes)
 
 
 def synthetic_image(card: Card) -> NDArray[np.uint8]:

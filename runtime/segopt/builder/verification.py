@@ -7,7 +7,6 @@ or not, before the plan has its name.
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from collections.abc import Iterator
 from itertools import islice
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segopt.agreement import Arrays, Figure, bounds_for, compare
-from segopt.builder.trial import synthetic_image
+from segopt.builder.trial import Trial, synthetic_image
 from segopt.errors import EngineError
 from segopt.frame import Frame
 from segopt.letterbox import letterbox_frames
@@ -33,14 +32,15 @@ PICTURES = 8
 """So many pictures of a folder are enough: a fault of the compiler is seen on each."""
 
 
-def verify(model: Path, data: Buffer, made: Sidecar, pictures: Path | None) -> list[str]:
+def verify(model: Path, data: Buffer, made: Sidecar, pictures: Path | None, trial: Trial) -> list[str]:
     """Run a plan on this machine's GPU and its ONNX file on the CPU, and compare every output.
 
     Args:
         model: the ONNX file.
         data: the plan's bytes.
         made: the sidecar that the plan is to have.
-        pictures: what to run on, a picture or a folder of them; None takes synthetic ones.
+        pictures: what to run on, a picture or a folder of them; None takes the trial's.
+        trial: the ONNX file's answer for a synthetic one.
 
     Returns:
         Notes: the figures of the comparison, or why there are none.
@@ -48,19 +48,17 @@ def verify(model: Path, data: Buffer, made: Sidecar, pictures: Path | None) -> l
     Raises:
         EngineError: an output differs by more than the precision explains.
     """
-    if importlib.util.find_spec("onnxruntime") is None:
+    if trial.outputs is None:
         return ["the plan's answer was not compared: ONNX Runtime is not installed (pip install 'segopt[cpu]')"]
-    from segopt.backends.onnxruntime import OnnxRuntimeBackend
     from segopt.backends.tensorrt import TensorRtBackend
 
     card = made.card
     frames = [] if pictures is None else _frames(pictures)
-    images = list(_batches(frames, card)) if frames else [synthetic_image(card)]
-    on_cpu = OnnxRuntimeBackend(model, "cpu")
-    try:
-        expected = [on_cpu.infer({"image": image}) for image in images]
-    finally:
-        on_cpu.close()
+    if frames:
+        images = list(_batches(frames, card))
+        expected = _on_the_cpu(model, images)
+    else:
+        images, expected = [synthetic_image(card)], [trial.outputs]
     with tempfile.TemporaryDirectory(prefix="segopt-") as folder:
         plan = Path(folder) / "built.plan"
         write_plan(plan, data, made)
@@ -77,6 +75,16 @@ def verify(model: Path, data: Buffer, made: Sidecar, pictures: Path | None) -> l
     several = "s" * (len(frames) != 1)
     on = f"{len(frames)} picture{several} of {pictures}" if frames else "a synthetic picture"
     return [f"the plan answers as ONNX Runtime does on {on}: {_listed(figures)}"]
+
+
+def _on_the_cpu(model: Path, images: list[NDArray[np.uint8]]) -> list[dict[str, NDArray[np.generic]]]:
+    from segopt.backends.onnxruntime import OnnxRuntimeBackend
+
+    backend = OnnxRuntimeBackend(model, "cpu")
+    try:
+        return [backend.infer({"image": image}) for image in images]
+    finally:
+        backend.close()
 
 
 def _complaint(model: Path, made: Sidecar, bad: list[Figure]) -> str:

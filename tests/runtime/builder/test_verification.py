@@ -10,6 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 import tiny
+from segopt.builder.trial import try_run
 from segopt.builder.verification import verify
 from segopt.errors import EngineError
 from segopt.model import sidecar
@@ -34,7 +35,7 @@ def prove(monkeypatch, tmp_path):
         card = dataclasses.replace(read_card(model), precision=precision)
         before = sorted(tmp_path.iterdir())
         try:
-            return verify(model, b"plan", sidecar.Sidecar(card, record), pictures)
+            return verify(model, b"plan", sidecar.Sidecar(card, record), pictures, try_run(model, card))
         finally:
             assert sorted(tmp_path.iterdir()) == before
 
