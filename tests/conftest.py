@@ -56,6 +56,7 @@ def panoptic_engine(tmp_path):
 def segopt_cli(monkeypatch, capsys):
     """Run the command line in this process: its exit status, and what it printed."""
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # put back behind the test
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["segopt", *map(str, arguments)])

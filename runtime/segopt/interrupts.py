@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -39,6 +40,7 @@ def watch() -> None:
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, _interrupt)
+        sys.unraisablehook = _unraisable
 
 
 def ignore() -> None:
@@ -97,6 +99,16 @@ def _again(number: int) -> None:
     timer = threading.Timer(_RETRY_SECONDS, send)
     timer.daemon = True
     timer.start()
+
+
+def _unraisable(unraisable: Any) -> None:
+    """A finalizer, or a callback from C, cannot end the command: what came up in one is raised again behind it."""
+    global _waiting
+    if isinstance(unraisable.exc_value, Interrupted):
+        _waiting = True
+        _again(unraisable.exc_value.status - 128)
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _importing(frame: FrameType | None) -> bool:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+import time
 
 import pytest
 
@@ -14,7 +16,8 @@ from segopt.sinks.recovery import recover_below
 
 
 @pytest.fixture(autouse=True)
-def _watched():
+def _watched(monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # put back behind the test
     before = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
     interrupts.watch()
     yield
@@ -84,3 +87,18 @@ def test_what_was_recovered_is_not_recovered_again(tmp_path, monkeypatch):
         recover_below(tmp_path)
     assert recover_below(tmp_path).files == ()
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.json", '[\n{"n":1}\n]\n')]
+
+
+def test_an_interrupt_that_comes_in_a_finalizer_is_not_lost(capfd):
+    class Finalized:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    def wait():
+        Finalized()
+        time.sleep(10)
+
+    with pytest.raises(Interrupted) as raised:
+        wait()
+    assert raised.value.status == 128 + signal.SIGTERM
+    assert capfd.readouterr().err == ""
