@@ -1,3 +1,5 @@
+import contextlib
+import hashlib
 import os
 import signal
 import sys
@@ -38,6 +40,44 @@ def _ctrl_c_interrupts():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """Export once for all tests and processes: ``exported(mode, branches=..., **options)`` is a file to be read.
+
+    ``branches`` have the weights that come with the package; options are those of an export request.
+    """
+    from segopt_export.exporter import export
+    from segopt_export.request import ExportRequest
+    from segopt_export.weights.loading import WeightsRequest
+
+    shared = tmp_path_factory.getbasetemp()
+    # Each process has its folder in that of the whole run.
+    shared = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "exported"
+
+    def make(mode, branches=None, **options):
+        branches = branches or (mode,)
+        name = hashlib.sha256(repr((mode, branches, sorted(options.items()))).encode()).hexdigest()[:16]
+        shared.mkdir(exist_ok=True)
+        path = shared / name / "model.onnx"
+        with locked(shared / f"{name}.lock"):
+            if not path.exists():
+                weights = {branch: WeightsRequest("demo") for branch in branches}
+                export(ExportRequest(mode, weights=weights, output=path, **options))
+        return path
+
+    return make
+
+
+@contextlib.contextmanager
+def locked(path):
+    """One process at a time."""
+    import fcntl
+
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

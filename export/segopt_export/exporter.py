@@ -30,6 +30,7 @@ from segopt_export.precision.fitting import (
     fit_to_half,
     note_on_quantized,
     pictures_for_int8,
+    rest_in_half,
 )
 from segopt_export.precision.int8 import quantize
 from segopt_export.request import (
@@ -112,6 +113,9 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
         fitted = pictures_for_int8(
             graph, fitted.example, calibration=request.calibration, mean=card.mean, random=random
         )
+        if request.target == "tensorrt":
+            with step("half precision, for what does not become INT8: the values of every layer"):
+                fitted = rest_in_half(fitted)
     with step("graph: PyTorch to ONNX"):
         model = trace(fitted.graph, fitted.example, graph.output_names)
         check_static(model)
@@ -121,7 +125,7 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
         with step("INT8: scales of every layer, and the noise that they make"):
             quantized = quantize(model, [picture.numpy() for picture in fitted.pictures], request.target)
         model, card = quantized.model, replace(card, float_layers=tuple(quantized.float_layers))
-        notes.append(note_on_quantized(quantized))
+        notes.append(note_on_quantized(quantized, "FP16" if card.half_share else "FP32"))
     if request.target == "tensorrt" and (refused := refusals(model)):
         notes.append(
             f"{OLDEST}, the oldest that segopt supports, does not take {', '.join(refused)}; newer ones may"

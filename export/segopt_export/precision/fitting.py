@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -18,6 +18,8 @@ from segopt_export.static.graph import SegmentationGraph
 Precision = Literal["fp32", "fp16", "int8"]
 
 _SHOWN = 3
+_LOOKED_AT = 8
+"""Pictures on which half precision is tried under INT8; its scales come from all."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,24 @@ def pictures_for_int8(
     return Fitted(graph, batches[0], batches, notes=notes + ([] if unread is None else [str(unread)]))
 
 
-def note_on_quantized(quantized: Quantized) -> str:
-    """What of a graph became INT8."""
+def rest_in_half(fitted: Fitted) -> Fitted:
+    """The same with the graph in half precision: TensorRT takes what does not become INT8 as the graph has it.
+
+    Args:
+        fitted: from :func:`pictures_for_int8`.
+    """
+    half, beyond = in_half(fitted.graph, fitted.pictures[:_LOOKED_AT])
+    return replace(fitted, graph=half, notes=fitted.notes + _note_on_float_layers(beyond))
+
+
+def note_on_quantized(quantized: Quantized, rest: str) -> str:
+    """What of a graph became INT8, and the precision of the rest."""
     loud = [name for name, why in quantized.float_layers.items() if "noise" in why]
     shown = ", ".join(loud[:_SHOWN]) + (f", and {len(loud) - _SHOWN} more" if len(loud) > _SHOWN else "")
     return (
         f"{quantized.layers} of {quantized.layers + len(quantized.float_layers)} layers compute in INT8; "
-        f"the heads' last ones stay in FP32{', and for their noise ' + shown if loud else ''}"
+        f"the heads' last ones stay in {rest}{', and for their noise ' + shown if loud else ''}"
+        f"{f'; so do {quantized.shortcuts} shortcuts' if quantized.shortcuts else ''}"
     )
 
 

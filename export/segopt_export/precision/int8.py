@@ -19,6 +19,7 @@ import onnx
 import onnx.compose
 import onnxruntime
 from numpy.typing import NDArray
+from onnx.version_converter import convert_version
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -27,6 +28,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from segopt_export.onnx_file.checks import half_share
+from segopt_export.precision.residuals import quantize_shortcuts
 from segopt_export.static.limits import Target
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm")
@@ -40,6 +43,8 @@ _LOOKED_AT = 4
 """Pictures on which noise is measured."""
 
 _OTHER = "int8/"
+_OPSET_OF_HALF = 19
+"""The first whose quantizers take half. GridSample's mode "linear" comes with 20, which some TensorRT misread."""
 
 # What stands between the layers of a network; everything else is the beginning of geometry or of a decision.
 _PASSES = frozenset(
@@ -56,6 +61,8 @@ class Scheme:
     activations: QuantType
     options: Mapping[str, Any] = field(default_factory=dict)
     """ONNX Runtime's ``extra_options``."""
+    shortcuts: bool = False
+    """Whether the shortcuts of residual blocks are quantized."""
 
 
 SCHEMES: dict[Target, Scheme] = {
@@ -71,6 +78,7 @@ SCHEMES: dict[Target, Scheme] = {
             "QuantizeBias": False,
             "OpTypesToExcludeOutputQuantization": list(LAYERS),
         },
+        shortcuts=True,
     ),
 }
 
@@ -84,16 +92,20 @@ class Quantized:
     """How many layers compute in INT8."""
     float_layers: Mapping[str, str]
     """Layers that stay in floating point, by the name of their weights, and why."""
+    shortcuts: int = 0
+    """How many shortcuts of residual blocks are in INT8."""
 
 
 def quantize(model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]], target: Target) -> Quantized:
     """Quantize an exported graph.
 
     Args:
-        model: in single precision.
+        model: in single precision, or in half: what does not become INT8 stays as it is.
         images: uint8 BGR [B, H, W, 3], the canvas's size; a few dozen pictures like those of the later use.
         target: who is to run it.
     """
+    if half_share(model):
+        model = convert_version(model, _OPSET_OF_HALF)
     weights = {node.name: node.input[1] for node in model.graph.node if node.op_type in LAYERS}
     kept = dict.fromkeys(last_layers(model), "decides: the last layer of a head")
     with tempfile.TemporaryDirectory() as name:
@@ -110,7 +122,11 @@ def quantize(model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]], target
             kept.update(loud)
             _quantize(plain, quantized, images, target, list(kept), folder / "ranges")
         result = onnx.load(quantized)
-    return Quantized(result, len(weights) - len(kept), {weights[layer]: why for layer, why in kept.items()})
+    shortcuts = (
+        quantize_shortcuts(model, result, images, LAYERS, max_noise=MAX_NOISE) if SCHEMES[target].shortcuts else 0
+    )
+    float_layers = {weights[layer]: why for layer, why in kept.items()}
+    return Quantized(result, len(weights) - len(kept), float_layers, shortcuts)
 
 
 def last_layers(model: onnx.ModelProto) -> list[str]:
@@ -215,9 +231,13 @@ def _comparison(model: onnx.ModelProto, other: onnx.ModelProto, pairs: Collectio
     nodes = [*model.graph.node, *other.graph.node]
     outputs: dict[str, str] = {}
     for mine, theirs in pairs:
-        error = f"error/{theirs}"
-        outputs |= {f"signal/{mine}": mine, f"noise/{theirs}": error}
-        nodes.append(onnx.helper.make_node("Sub", [mine, theirs], [error]))
+        # Sums of squares are beyond half.
+        signal, noisy, error = f"single/{mine}", f"noisy/{theirs}", f"error/{theirs}"
+        if f"signal/{mine}" not in outputs:
+            nodes.append(onnx.helper.make_node("Cast", [mine], [signal], to=onnx.TensorProto.FLOAT))
+        outputs |= {f"signal/{mine}": signal, f"noise/{theirs}": error}
+        nodes.append(onnx.helper.make_node("Cast", [theirs], [noisy], to=onnx.TensorProto.FLOAT))
+        nodes.append(onnx.helper.make_node("Sub", [signal, noisy], [error]))
     for name, tensor in outputs.items():
         nodes.append(onnx.helper.make_node("ReduceSumSquare", [tensor], [name], keepdims=0))
     graph = onnx.helper.make_graph(

@@ -36,11 +36,9 @@ SHORT = ["--rounds", 3, "--warmup", 1, "--pictures", 2, "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
-def instance_model(tmp_path_factory):
+def instance_model(exported):
     """A real small detector, 64x96."""
-    path = tmp_path_factory.mktemp("bench") / "instance.onnx"
-    demo = {"instance": WeightsRequest("demo")}
-    return export(ExportRequest("instance", weights=demo, canvas=(64, 96), output=path)).path
+    return exported("instance", canvas=(64, 96))
 
 
 @pytest.fixture(scope="module")

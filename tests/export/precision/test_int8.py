@@ -9,8 +9,11 @@ from torch import nn
 
 from segopt_export.exporter import example_image
 from segopt_export.networks.mobilenet import maskrcnn_mobilenet_v3_small_fpn
+from segopt_export.onnx_file.tensorrt_rules import refusals
 from segopt_export.onnx_file.tracing import trace
+from segopt_export.precision.half import in_half
 from segopt_export.precision.int8 import LAYERS, MAX_NOISE, added_noise, first_layers, last_layers, quantize
+from segopt_export.precision.residuals import quantize_shortcuts
 from segopt_export.static.maskrcnn import StaticMaskRCNN
 
 pytestmark = pytest.mark.slow
@@ -37,6 +40,30 @@ class Chain(nn.Module):
         for layer in self.layers:
             x = layer(x).relu()
         return (x.mean(dim=1).argmax(dim=1).to(torch.uint8),)
+
+
+class Blocks(nn.Module):
+    """Two residual blocks: one adds its input, the other a projection of it."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        sides = {
+            "stem": (3, 8, 3),
+            "first": (8, 8, 3),
+            "second": (8, 16, 3),
+            "projection": (8, 16, 1),
+            "last": (16, 16, 1),
+        }
+        for name, (before, after, side) in sides.items():
+            self.add_module(name, nn.Conv2d(before, after, side, padding=side // 2))
+
+    def forward(self, image):
+        x = (image.to(torch.float32).permute(0, 3, 1, 2) / 255 - 0.5).to(self.stem.weight.dtype)
+        x = self.stem(x).relu()
+        x = (self.first(x) + x).relu()
+        x = (self.second(x) + self.projection(x)).relu()
+        return (self.last(x).float().mean(dim=1).argmax(dim=1).to(torch.float32).to(torch.uint8),)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +135,60 @@ def test_for_tensorrt_nothing_stands_between_a_layer_and_its_activation(chain, i
     before = [made_by[node.input[0]] for node in quantizers if node.input[0] in made_by]
     assert len(before) == 3
     assert not set(before) & set(LAYERS)
+
+
+def sums_of(model):
+    """What each sum of two tensors reads, by operator."""
+    made_by = {tensor: node.op_type for node in model.graph.node for tensor in node.output}
+    return [[made_by[name] for name in node.input] for node in model.graph.node if node.op_type == "Add"]
+
+
+def test_for_tensorrt_shortcuts_are_bytes(images):
+    blocks = traced(Blocks())
+    quantized = quantize(blocks, images, "tensorrt")
+    assert quantized.shortcuts == 2
+    assert sums_of(quantized.model) == [["Conv", "DequantizeLinear"]] * 2
+    onnx.checker.check_model(quantized.model)
+    # The kernels of the CPU join no sum.
+    assert quantize(blocks, images, "cpu").shortcuts == 0
+
+
+def test_a_shortcut_that_would_be_too_noisy_stays(images):
+    blocks = traced(Blocks())
+    for max_noise, sums in ((1e-9, ["Conv", "Conv"]), (MAX_NOISE, ["Conv", "DequantizeLinear"])):
+        model = onnx.ModelProto()
+        model.CopyFrom(blocks)
+        assert (
+            quantize_shortcuts(blocks, model, images, LAYERS, max_noise=max_noise)
+            == sums.count("DequantizeLinear") * 2
+        )
+        assert sums_of(model)[1] == sums
+
+
+def test_what_does_not_become_int8_stays_in_half(images):
+    import onnxruntime
+
+    half, beyond = in_half(Blocks().eval(), [torch.from_numpy(images[0])])
+    assert beyond == {}
+    plain = trace(half, torch.from_numpy(images[0]), ["semantic"])
+    quantized = quantize(plain, images, "tensorrt")
+    assert (quantized.layers, quantized.shortcuts) == (4, 2)
+    assert refusals(quantized.model) == []
+    values = {tensor.name: tensor for tensor in quantized.model.graph.initializer}
+    for node in quantized.model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            assert values[node.input[1]].data_type == TensorProto.FLOAT16
+        if node.op_type in LAYERS:
+            assert values[node.input[2]].data_type == TensorProto.FLOAT16
+    for model in (plain, quantized.model):
+        onnx.checker.check_model(model, full_check=True)
+    answers = [
+        onnxruntime.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            None, {"image": images[0]}
+        )[0]
+        for m in (plain, quantized.model)
+    ]
+    assert np.mean(answers[0] == answers[1]) > 0.6
 
 
 def test_a_layer_that_loses_too_much_stays_in_floating_point(chain, images):
