@@ -51,7 +51,8 @@ class SimulatedCuda:
     CUresult = real_driver.CUresult
     cudaError_t, cudaMemcpyKind = real.cudaError_t, real.cudaMemcpyKind  # noqa: N815
     cudaStreamCaptureMode = real.cudaStreamCaptureMode  # noqa: N815
-    cudaStreamNonBlocking, cudaHostAllocDefault = real.cudaStreamNonBlocking, real.cudaHostAllocDefault  # noqa: N815
+    cudaStreamNonBlocking = real.cudaStreamNonBlocking  # noqa: N815
+    cudaHostAllocDefault, cudaHostAllocMapped = real.cudaHostAllocDefault, real.cudaHostAllocMapped  # noqa: N815
     cudaEventBlockingSync = real.cudaEventBlockingSync  # noqa: N815
     cudaEventDisableTiming = real.cudaEventDisableTiming  # noqa: N815
     cudaGetErrorString = staticmethod(real.cudaGetErrorString)  # noqa: N815
@@ -172,18 +173,31 @@ class SimulatedCuda:
         assert size <= length
         return block[:size]
 
+    def kind_at(self, address):
+        return self._objects[int(address)][0]
+
     def cudaMalloc(self, size):  # noqa: N802
         return self.allocate("device memory", size)
 
     def cudaHostAlloc(self, size, flags):  # noqa: N802
-        assert flags == real.cudaHostAllocDefault
-        return self.allocate("pinned memory", size)
+        if flags == real.cudaHostAllocDefault:
+            return self.allocate("pinned memory", size)
+        assert flags == real.cudaHostAllocMapped
+        return self.allocate("mapped memory", size)
+
+    def cudaHostGetDevicePointer(self, address, flags):  # noqa: N802
+        """Another number than the host's: one taken for the other finds nothing."""
+        kind, block, size = self._objects[int(address)]
+        assert (kind, flags) == ("mapped memory", 0)
+        self._objects[-int(address)] = ("mapped memory on the GPU", block, size)
+        return _OK, -int(address)
 
     def cudaFree(self, address):  # noqa: N802
         return self.release("device memory", address)
 
     def cudaFreeHost(self, address):  # noqa: N802
-        return self.release("pinned memory", address)
+        mapped = self._objects.pop(-int(address), None) is not None
+        return self.release("mapped memory" if mapped else "pinned memory", address)
 
     def cudaMemcpyAsync(self, target, source, count, kind, stream):  # noqa: N802
         kinds = (real.cudaMemcpyKind.cudaMemcpyHostToDevice, real.cudaMemcpyKind.cudaMemcpyDeviceToHost)
@@ -435,17 +449,25 @@ class _Context:
 
         def bytes_of(name):
             itemsize = {"tensor(uint8)": 1}.get(nodes[name].type, 4)
+            assert cuda.kind_at(addresses[name]) in ("device memory", "mapped memory on the GPU")
             return cuda.bytes_at(addresses[name], itemsize * int(np.prod(nodes[name].shape)))
 
         fails = stream.captured is not None and not module.replays
 
-        def execute():
+        def execute(launched):
             if fails:
                 return real.cudaError_t.cudaErrorIllegalState
+            for name, found in launched.items():
+                assert found == bytes_of(name).tobytes(), "an input was written after its launch"
             feeds = {name: bytes_of(name).reshape(nodes[name].shape) for name in self.engine.input_names}
             names = [name for name in nodes if name not in feeds]
             for name, array in zip(names, session.run(names, feeds), strict=True):
                 bytes_of(name)[:] = np.ascontiguousarray(array).view(np.uint8).ravel()
             return _OK
 
-        return cuda.put(stream_handle, lambda: execute) == _OK
+        def launch():
+            """The network, with what the memory that it shares with the host holds now."""
+            mapped = [name for name in self.engine.input_names if "mapped" in cuda.kind_at(addresses[name])]
+            return partial(execute, {name: bytes_of(name).tobytes() for name in mapped})
+
+        return cuda.put(stream_handle, launch) == _OK

@@ -8,20 +8,24 @@ Importing this package does not need ``cuda-bindings``; using it does.
 from segopt.cuda.calls import CudaError, CudaMemoryError, call
 from segopt.cuda.device import device_memory, on_device, require_gpu
 from segopt.cuda.graph import Graph, capture
-from segopt.cuda.memory import DeviceArray, PinnedArray
+from segopt.cuda.memory import CopiedArray, DeviceArray, MappedArray, PinnedArray, SharedArray, shared_array
 from segopt.cuda.stream import Event, Stream
 
 __all__ = [
+    "CopiedArray",
     "CudaError",
     "CudaMemoryError",
     "DeviceArray",
     "Event",
     "Graph",
+    "MappedArray",
     "PinnedArray",
+    "SharedArray",
     "Stream",
     "call",
     "capture",
     "device_memory",
     "on_device",
     "require_gpu",
+    "shared_array",
 ]

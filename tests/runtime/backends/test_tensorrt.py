@@ -1,5 +1,6 @@
 """The TensorRT backend: what it refuses for real, and what it does with a GPU on a simulated one."""
 
+import contextlib
 import gc
 import inspect
 import sys
@@ -50,8 +51,8 @@ def install(monkeypatch):
 
     gpus = []
 
-    def put(model, runtime="tensorrt-rtx", *, memory=GIB, devices=1, **options):
-        gpu = SimulatedCuda(memory=memory, devices=devices)
+    def put(model, runtime="tensorrt-rtx", *, memory=GIB, devices=1, integrated=False, **options):
+        gpu = SimulatedCuda(memory=memory, devices=devices, integrated=integrated)
         gpus.append(gpu)
         put_in(monkeypatch, gpu)
         name, version = MODULES[runtime]
@@ -254,6 +255,20 @@ def test_results_that_overlap_equal_those_one_by_one(panoptic_engine, install, r
     for pending, outputs in zip(started, expected, strict=True):
         assert_same(pending.result(), outputs)
         assert pending.result() is pending.result()
+
+
+@pytest.mark.parametrize("runtime", MODULES)
+def test_an_integrated_gpu_copies_nothing(panoptic_engine, install, runtime):
+    images, found = frames(5), {}
+    for integrated in (False, True):
+        gpu, _ = install(panoptic_engine, runtime, integrated=integrated)
+        with contextlib.closing(TensorRtBackend(write_plan(panoptic_engine, runtime))) as backend:
+            started = [backend.submit({"image": image}) for image in images]
+            found[integrated] = [pending.result() for pending in started]
+            assert (gpu.calls["cudaMemcpyAsync"] == gpu.calls["cudaMalloc"] == 0) == integrated
+        assert not any(gpu.live.values())
+    for copied, mapped in zip(found[False], found[True], strict=True):
+        assert_same(mapped, copied)
 
 
 def test_an_input_may_be_reused_as_soon_as_it_is_submitted(semantic_engine, install):

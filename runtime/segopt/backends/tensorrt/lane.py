@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from segopt.backends.base import Tensors
 from segopt.backends.tensorrt.contexts import Contexts
 from segopt.backends.tensorrt.plan import OpenPlan
-from segopt.cuda import CudaError, DeviceArray, Event, Graph, PinnedArray, Stream, capture
+from segopt.cuda import CudaError, Event, Graph, SharedArray, Stream, capture, shared_array
 from segopt.errors import EngineError
-from segopt.model.tensors import TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,8 +26,8 @@ copies; or call by call."""
 class Lane:
     """An execution context with a stream, buffers and, where it can be captured, a CUDA graph of its own.
 
-    The graph holds the whole inference: copy in, network, copies out. Two lanes of one plan overlap: while the
-    network of one runs, the GPU's copy engines work for the other.
+    The graph holds the whole inference: copy in, network, copies out (an integrated GPU needs no copies). Two
+    lanes of one plan overlap: while the network of one runs, the GPU's copy engines work for the other.
 
     Args:
         plan: that is executed.
@@ -50,8 +48,10 @@ class Lane:
         with contextlib.ExitStack() as owned:
             self._stream = owned.enter_context(Stream())
             self._done = owned.enter_context(Event())
-            self._host = {name: owned.enter_context(_pinned(spec)) for name, spec in _tensors(plan).items()}
-            self._device = {name: owned.enter_context(_device(spec)) for name, spec in _tensors(plan).items()}
+            self._tensors: dict[str, SharedArray] = {}
+            for name, spec in {**plan.inputs, **plan.outputs}.items():
+                self._tensors[name] = shared_array(spec.shape, spec.dtype, integrated=plan.gpu.integrated)
+                owned.callback(self._tensors[name].close)
             try:
                 self._warm_up(contexts.create())
                 if use_graphs is not False:
@@ -75,7 +75,7 @@ class Lane:
             self._stream.synchronize()
         self._started = True
         for name, array in inputs.items():
-            self._host[name].array[...] = array
+            self._tensors[name].array[...] = array
         if self._graph is not None:
             self._graph.launch(self._stream)
         else:
@@ -92,7 +92,7 @@ class Lane:
             CudaError: it failed.
         """
         self._done.synchronize()
-        outputs = {name: self._host[name].array.copy() for name in self._plan.outputs}
+        outputs = {name: self._tensors[name].array.copy() for name in self._plan.outputs}
         self._started = False
         return outputs
 
@@ -113,7 +113,7 @@ class Lane:
     def _warm_up(self, context: trt.IExecutionContext) -> None:
         """Take this context and run it once: the first run sets things up that a capture would not allow."""
         self._context = context
-        for name, array in self._device.items():
+        for name, array in self._tensors.items():
             if not context.set_tensor_address(name, array.address):
                 raise EngineError(f"{self._plan.path}: TensorRT does not take the address of {name}")
         self._enqueue()
@@ -143,12 +143,12 @@ class Lane:
         """Put copy in, network and copies out into the stream."""
         assert self._context is not None
         for name in self._plan.inputs:
-            self._device[name].copy_from(self._host[name], self._stream)
+            self._tensors[name].to_device(self._stream)
         self._plan.log.clear()
         if not self._context.execute_async_v3(int(self._stream.handle)):
             raise EngineError(f"{self._plan.path}: {self._plan.flavor} failed: {self._plan.log.reason()}")
         for name in self._plan.outputs:
-            self._device[name].copy_to(self._host[name], self._stream)
+            self._tensors[name].to_host(self._stream)
 
     def _drop_graph(self) -> None:
         if self._graph is not None:
@@ -161,15 +161,3 @@ class Lane:
             self._stream.synchronize()
         self._drop_graph()
         self._context = None
-
-
-def _tensors(plan: OpenPlan) -> Mapping[str, TensorSpec]:
-    return {**plan.inputs, **plan.outputs}
-
-
-def _pinned(spec: TensorSpec) -> PinnedArray:
-    return PinnedArray(spec.shape, spec.dtype)
-
-
-def _device(spec: TensorSpec) -> DeviceArray:
-    return DeviceArray(spec.shape, spec.dtype)
