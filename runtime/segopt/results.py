@@ -65,7 +65,7 @@ class _Result(ArrayEquality, ABC):
         """Draw onto a frame and write the picture.
 
         Args:
-            path: ``.jpg`` (quality 95), ``.png`` or another ending that OpenCV writes; its folder is made.
+            path: ``.jpg`` (quality 95), ``.png``, ``.webp``, ``.bmp`` or ``.tif``; its folder is made.
             frame: what the result was made from: uint8 BGR [H, W, 3], a PIL image, or the picture's path.
             opacity: of the colors, 0 to 1.
 

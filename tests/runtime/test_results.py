@@ -261,7 +261,8 @@ def test_a_result_can_be_drawn_on_all_that_a_segmenter_takes(tmp_path):
     [
         ("a.png", clips.frame(0, (20, 20)), ValueError, "the frame is 20x20 and the result 64x48"),
         ("a.film", clips.frame(0, SIZE), SinkError, r"a\.film"),
-        ("a", clips.frame(0, SIZE), SinkError, "cannot encode"),
+        ("a", clips.frame(0, SIZE), SinkError, r"a: pictures are written as \.png, \.jpg"),
+        ("a.jp2", clips.frame(0, SIZE), SinkError, r"a\.jp2: pictures are written as \.png, \.jpg"),
         ("file/a.png", clips.frame(0, SIZE), SinkError, "file: cannot be written"),
         ("a.png", clips.frame(0, SIZE).astype(np.float32), ValueError, "float32"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +27,7 @@ _DTYPES = {
     "tensor(float)": np.float32,
 }
 _FATAL = 4
+_NO_MEMORY = re.compile(r"Cannot allocate memory|pthread_create failed|bad_alloc")
 _GRAPH = {"enable_cuda_graph": "1"}
 # Threads that spin between two operators of a run make it a tenth faster. Before the first run and after each they
 # would spin on for 35 ms, and take a core from whoever decodes, draws and encodes. Releases that do not know the
@@ -176,6 +178,11 @@ def _create_session(ort: Any, path: Path, providers: list[tuple[str, dict[str, A
         with contextlib.redirect_stdout(io.StringIO()):
             return ort.InferenceSession(str(path), _session_options(ort), providers=providers)
     except Exception as error:
+        if _NO_MEMORY.search(str(error)):
+            raise EngineError(
+                f"{path}: there is not enough memory to load it, or a limit on memory or threads is reached (see "
+                "`ulimit -a`)"
+            ) from error
         raise EngineError(
             f"{path}: ONNX Runtime {ort.__version__} cannot load it ({first_line(error)}); "
             "export it again, or update onnxruntime"

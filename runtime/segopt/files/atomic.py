@@ -25,6 +25,9 @@ from segopt.interrupts import held
 FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Disk full, quota used up, file size limit reached."""
 
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+"""OpenCV writes more, among them JPEG 2000: where that fails, a temporary file stays and the screen gets lines."""
+
 
 def sink_error(path: Path, error: OSError) -> SinkError:
     """The one-line error for a file or folder that cannot be written."""
@@ -132,20 +135,25 @@ def write_image(path: Path, image: NDArray[np.uint8], *, overwrite: bool = True)
     """Encode a picture by its name's ending and write it whole.
 
     Args:
-        path: ``.jpg`` (quality 95) or ``.png``.
+        path: ``.jpg`` (quality 95), ``.png`` or another ending of :data:`IMAGE_ENDINGS`.
         image: uint8, BGR [H, W, 3] or gray [H, W].
         overwrite: replace a file that is there.
 
     Raises:
-        SinkError: OpenCV cannot encode it; unwritable folder; full disk; it exists and is not to be overwritten.
+        SinkError: another ending; OpenCV cannot encode it; unwritable folder; full disk; it exists and is not to
+            be overwritten.
     """
     import cv2
 
+    if path.suffix.lower() not in IMAGE_ENDINGS:
+        raise SinkError(
+            f"{path}: pictures are written as {', '.join(IMAGE_ENDINGS)}; give it one of these endings"
+        )
     try:
         done, data = cv2.imencode(path.suffix, image)
     except cv2.error:
         done = False
     if not done:
         height, width = image.shape[:2]
-        raise SinkError(f"{path}: OpenCV cannot encode {width}x{height} pixels as {path.suffix or 'a picture'}")
+        raise SinkError(f"{path}: OpenCV cannot encode {width}x{height} pixels as {path.suffix}")
     write_bytes(path, data.tobytes(), overwrite=overwrite)

@@ -308,10 +308,13 @@ def run_pipeline(
                 raise
             run.end_early(drop=len(interrupts) > 1)
         except BaseException:
-            run.end_early()
-            while not run.done.wait(_POLL_SECONDS):
+            # Where the system starts no more threads there may be no last stage, which takes what waits and says that
+            # all is done.
+            run.end_early(drop=threads[-1].ident is None)
+            while threads[-1].ident is not None and not run.done.wait(_POLL_SECONDS):
                 run.leave_hanging_network()
-            run.wait_for_network(threads[1])
+            if threads[1].ident is not None:
+                run.wait_for_network(threads[1])
             raise
     seconds = time.perf_counter() - start
     reader, network, finisher = threads

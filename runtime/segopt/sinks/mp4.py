@@ -20,6 +20,7 @@ from segopt.files.reserved import ReservedFile
 from segopt.frame import Frame
 from segopt.sinks.audio import AudioTrack
 from segopt.sinks.remux import FRAGMENTED, remux
+from segopt.sources.codec_lines import call_listening
 from segopt.sources.sound import Sound
 
 ENCODERS = ("libx264", "libopenh264", "h264_nvenc", "h264_v4l2m2m", "h264_videotoolbox", "h264_mf")
@@ -334,17 +335,27 @@ def h264_encoder() -> str:
     """Name of the first H.264 encoder that opens on this machine.
 
     Raises:
-        SinkError: there is none.
+        SinkError: there is none, or it does not open.
     """
+    refused = []
     for name in ENCODERS:
+        if name not in av.codecs_available:
+            continue
         try:
             context: Any = av.CodecContext.create(name, "w")
             context.width, context.height, context.pix_fmt = 640, 480, "yuv420p"
             context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
-            context.open()
+            # x264 tells its troubles to the screen.
+            call_listening(context.open)
         except (FFmpegError, OSError, ValueError):
+            refused.append(name)
             continue
         return name
+    if refused:
+        raise SinkError(
+            f"no H.264 encoder of PyAV starts (tried {', '.join(refused)}), so that no video can be written; most "
+            "often too little memory is left, or a limit on it or on threads is reached (see `ulimit -a`)"
+        )
     raise SinkError(
         f"PyAV {av.__version__} has no H.264 encoder, so that no video can be written; reinstall it from its "
         "wheel: pip install --force-reinstall --only-binary av av"

@@ -1,7 +1,7 @@
 """Pictures that are damaged: decoders give an image for most of them, with gray or colored noise in it.
 
 They are found as far as their format lets anybody see. PNG and deflated TIFF have checksums. JPEG's codes
-contradict themselves, which its decoder notices (:mod:`segopt.sources.decoder_lines`). Plain pixels of BMP and
+contradict themselves, which its decoder notices (:mod:`segopt.sources.codec_lines`). Plain pixels of BMP and
 TIFF, and the data of WebP, JPEG 2000 and AVIF, carry nothing that a change would contradict: what is missing is
 found, no more.
 """

@@ -16,8 +16,8 @@ from segopt.errors import SourceBrokenError, SourceError
 from segopt.frame import Frame
 from segopt.pixel_limit import VARIABLE, max_pixels, too_large
 from segopt.sources.base import Source, SourceFrame, frames_to_expect
+from segopt.sources.codec_lines import call_listening
 from segopt.sources.damage import TIFF_STARTS, DamagedPictureError, intact
-from segopt.sources.decoder_lines import decode_listening
 from segopt.sources.orientation import avif_orientation
 
 # fmt: off
@@ -51,7 +51,7 @@ def read_picture(path: Path, note: Callable[[str], None] | None = None) -> Frame
     """
     data = _read_whole(path)
     try:
-        image, damage = decode_listening(lambda: cv2.imdecode(np.frombuffer(data, np.uint8), _flags(data)))
+        image, damage = call_listening(lambda: cv2.imdecode(np.frombuffer(data, np.uint8), _flags(data)))
     except cv2.error as error:
         if "CV_IO_MAX_IMAGE_PIXELS" in str(error):
             raise SourceError(
@@ -89,7 +89,7 @@ def read_pages(path: Path, start: int, count: int) -> list[Frame]:
     before = 0 if data.startswith(TIFF_STARTS) else start
     try:
         with opencv_name(path) as name:
-            (done, images), _ = decode_listening(
+            (done, images), _ = call_listening(
                 lambda: cv2.imreadmulti(name, start - before, before + count, flags=_flags(data))
             )
     except cv2.error:
@@ -105,7 +105,7 @@ def count_pages(path: Path) -> int:
         return 1
     try:
         with opencv_name(path) as name:
-            count, _ = decode_listening(lambda: cv2.imcount(name))
+            count, _ = call_listening(lambda: cv2.imcount(name))
         return max(1, int(count))
     except (cv2.error, OSError):
         return 1

@@ -97,7 +97,7 @@ def test_closed_standard_streams_cost_nothing(place, closed):
     assert len(list((place / "out").iterdir())) == 1
 
 
-@pytest.mark.parametrize("kilobytes", [250_000, 800_000])
+@pytest.mark.parametrize("kilobytes", [250_000, 450_000, 700_000, 800_000])
 def test_little_memory_is_one_line(place, kilobytes):
     done = subprocess.run(
         ["sh", "-c", f'ulimit -v {kilobytes}; exec "$@"', "sh", *RUN],

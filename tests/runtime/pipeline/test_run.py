@@ -485,3 +485,21 @@ def test_a_channel_that_was_ended_makes_nobody_wait():
     taker.join(2)
     assert results == [False]
     assert channel.get() is None
+
+
+@pytest.mark.parametrize("started", range(3))
+def test_a_system_that_starts_no_more_threads_ends_a_run(monkeypatch, started):
+    starts, real = [], threading.Thread.start
+
+    def start(thread):
+        if thread.name.startswith("segopt-"):
+            starts.append(thread)
+            if len(starts) > started:
+                raise RuntimeError("can't start new thread")
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(run_pipeline, Numbered(), Steps(), [Collect()])
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            outcome.result(timeout=20)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from segopt.errors import SourceError
+from segopt.sources.codec_lines import call_listening
 from segopt.sources.damage import DamagedPictureError, intact
-from segopt.sources.decoder_lines import decode_listening
 from segopt.sources.pictures import read_picture
 
 
@@ -68,7 +68,7 @@ def test_visible_damage_is_found_and_nothing_is_printed(tmp_path, form, capfd):
     visible = found = 0
     for _ in range(200):
         bad = damaged(good, rng)
-        image, _ = decode_listening(lambda data=bad: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
+        image, _ = call_listening(lambda data=bad: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
         if image is None or (wrong(image, right) > 0.05):
             visible += 1
             try:
@@ -86,7 +86,7 @@ def test_what_others_print_while_a_picture_is_decoded_is_passed_on(capfd):
         os.write(2, b"Corrupt JPEG data: bad Huffman code\nsomebody else's line\n")
         return 7
 
-    assert decode_listening(decode) == (7, "Corrupt JPEG data: bad Huffman code")
+    assert call_listening(decode) == (7, "Corrupt JPEG data: bad Huffman code")
     assert capfd.readouterr().err == "somebody else's line\n"
 
 

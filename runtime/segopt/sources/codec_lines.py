@@ -1,4 +1,4 @@
-"""What picture decoders print: read instead of shown, since for some it is the only way to say what went wrong."""
+"""What codecs print: read instead of shown, since for some it is the only way to say what went wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 _STDERR = 2
 _LOCK = threading.Lock()
 
-_DECODERS = (
+_CODECS = (
     b"Corrupt JPEG data:",
     b"Premature end of JPEG file",
     b"Inconsistent progression sequence",
@@ -24,17 +24,18 @@ _DECODERS = (
     b"Warning: unknown JFIF revision",
     b"libpng error:",
     b"libpng warning:",
+    b"x264 [",
 )
-"""How lines of libjpeg (its ``JWRN_`` messages) and libpng begin."""
+"""How lines of libjpeg (its ``JWRN_`` messages), libpng and x264 begin."""
 
-_DAMAGE = (_DECODERS[0], _DECODERS[1], _DECODERS[2])
+_DAMAGE = (_CODECS[0], _CODECS[1], _CODECS[2])
 _PADDING = re.compile(rb"Corrupt JPEG data: (\d+) extraneous bytes before marker")
 _MOST_PADDING = 16
 """Bytes before a marker that are no damage: some cameras pad the end of the data."""
 
 
-def decode_listening(decode: Callable[[], _T]) -> tuple[_T, str | None]:
-    """Call a decoder and give what it returns, and the damage that it told of; None is none.
+def call_listening(codec: Callable[[], _T]) -> tuple[_T, str | None]:
+    """Call a codec and give what it returns, and the damage that it told of; None is none.
 
     libjpeg writes its warnings to file descriptor 2 and to nothing else. For the milliseconds of the call that
     descriptor is a file in memory. What other threads write there meanwhile is passed on, byte for byte, after it.
@@ -45,19 +46,19 @@ def decode_listening(decode: Callable[[], _T]) -> tuple[_T, str | None]:
             stack.callback(os.close, screen)
             heard = stack.enter_context(tempfile.TemporaryFile(buffering=0))
         except OSError:
-            return decode(), None  # Closed, or there is no place for a file.
+            return codec(), None  # Closed, or there is no place for a file.
         os.dup2(heard.fileno(), _STDERR)
         try:
-            image = decode()
+            answer = codec()
         finally:
             os.dup2(screen, _STDERR)
             heard.seek(0)
             lines = heard.read().splitlines(keepends=True)
-            others = b"".join(line for line in lines if not line.startswith(_DECODERS))
+            others = b"".join(line for line in lines if not line.startswith(_CODECS))
             if others:
                 with contextlib.suppress(OSError):
                     os.write(screen, others)
-    return image, next((line.decode(errors="replace").strip() for line in lines if _tells_damage(line)), None)
+    return answer, next((line.decode(errors="replace").strip() for line in lines if _tells_damage(line)), None)
 
 
 def _tells_damage(line: bytes) -> bool:
