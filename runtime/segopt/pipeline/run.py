@@ -308,7 +308,7 @@ def run_pipeline(
                 raise
             run.end_early(drop=len(interrupts) > 1)
         except BaseException:
-            # Where the system starts no more threads there may be no last stage, which takes what waits and says that
+            # Where no more threads can be started there may be no last stage, which takes what waits and says that
             # all is done.
             run.end_early(drop=threads[-1].ident is None)
             while threads[-1].ident is not None and not run.done.wait(_POLL_SECONDS):
