@@ -20,6 +20,7 @@ import numpy as np
 import clips
 import tiny
 from fuzzing.attempts import FaultError, Outcome
+from processes import heed_signals
 from segopt.model import sidecar
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -162,6 +163,7 @@ def _interrupted(verb: Verb, chance: Random, case: Path) -> Outcome:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_signals,
     )
     _wait_for_main(process)
     try:

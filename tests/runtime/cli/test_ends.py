@@ -15,6 +15,7 @@ import pytest
 
 import clips
 import tiny
+from processes import heed_signals
 
 SEGOPT = [sys.executable, "-m", "segopt"]
 ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -34,14 +35,31 @@ main()
 """
 """The command with a network of 5 ms, which does not come back from its call after some."""
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+STARTED: list[subprocess.Popen] = []
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")]
 
 
 def start(*arguments, cwd, hangs_after=None):
     command = SEGOPT if hangs_after is None else [sys.executable, "-c", SLOW.format(hangs_after=hangs_after)]
-    return subprocess.Popen(
-        [*command, *map(str, arguments)], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    process = subprocess.Popen(
+        [*command, *map(str, arguments)],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_signals,
     )
+    STARTED.append(process)
+    return process
+
+
+@pytest.fixture(autouse=True)
+def _nothing_goes_on():
+    """What a failed test leaves would run for ever."""
+    yield
+    while STARTED:
+        STARTED.pop().kill()
 
 
 def wait_until(condition, seconds=60):
@@ -219,7 +237,9 @@ def test_an_ignored_hang_up_stays_ignored(place):
 
 def test_a_terminal_that_hangs_up_costs_nothing(place):
     controller, terminal = os.openpty()
-    process = subprocess.Popen([*SEGOPT, *RUN], cwd=place, stdout=terminal, stderr=terminal)
+    process = subprocess.Popen(
+        [*SEGOPT, *RUN], cwd=place, stdout=terminal, stderr=terminal, preexec_fn=heed_signals
+    )
     os.close(terminal)
     wait_until(lambda: pngs(place / "out") > 10)
     os.close(controller)
