@@ -142,6 +142,7 @@ def test_what_cannot_be_exported_is_refused_in_one_line(tmp_path, monkeypatch, o
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_function_exports_a_checked_file_that_loads(tmp_path):
     made = segopt_export.export("semantic", weights="demo", size=(64, 96), output=str(tmp_path / "e.onnx"))
     assert isinstance(made, segopt_export.Exported)

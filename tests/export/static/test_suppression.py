@@ -41,7 +41,7 @@ def chain(n, shift=3.0, side=10.0):
 def test_random_sets_equal_torchvision(threshold, counts):
     rng = np.random.default_rng(int(1000 * threshold))
     kept = 0
-    for _ in range(600):
+    for _ in range(200):
         boxes, groups, valid = random_set(rng, int(rng.integers(1, 60)))
         block = rng.choice([None, 1, 7, 32])
         keep, converged = suppress(
@@ -50,7 +50,7 @@ def test_random_sets_equal_torchvision(threshold, counts):
         assert converged
         assert torch.equal(keep, reference(boxes, groups, valid, threshold))
         kept += int(keep.sum())
-    assert kept > 1000
+    assert kept > 400
 
 
 def test_real_coordinates_equal_torchvision():

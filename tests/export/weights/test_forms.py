@@ -27,6 +27,7 @@ def models():
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 def test_each_form_is_taken_or_refused_as_the_table_says(form, models, tmp_path):
     if form.change:
