@@ -36,7 +36,7 @@ class EomtShape:
     patch: int = 16
     """Side of a patch in pixels."""
     side: int = 640
-    """Side of the square that it was trained on, in pixels."""
+    """Of the square that it was trained on, in pixels."""
     registers: int = 4
     mlp_ratio: int = 4
     norm_eps: float = 1e-6
@@ -261,7 +261,7 @@ def fit_to_canvas(model: EoMT, canvas: tuple[int, int]) -> None:
     if max(grid) > side:
         square = F.interpolate(square, size=(max(grid),) * 2, mode="bicubic", antialias=True)
     cut = square[0, :, : grid[0], : grid[1]].flatten(1).T.contiguous()
-    model.embeddings.position_embeddings = nn.Embedding(*cut.shape, _weight=cut)
+    model.embeddings.position_embeddings = nn.Embedding(cut.shape[0], cut.shape[1], _weight=cut)
     model.grid = grid
 
 

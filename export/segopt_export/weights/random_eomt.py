@@ -22,12 +22,14 @@ _MASK_LEVEL = -3.5
 """Their mean in deviations: a mask covers a few hundredths of the picture."""
 _CLASS_SPREAD = 5.0
 """Deviation of class logits over queries."""
+_GRID = 20
+"""So many patches down and across are enough for statistics."""
 _OBJECTS = 0.3
 """Share of the queries that are objects, surely or not."""
 
 
 def enliven_eomt(model: EoMT, *, seed: int = 0) -> None:
-    """Replace an EoMT's weights by lively random ones, in place, for the canvas that its grid is of.
+    """Replace an EoMT's weights by lively random ones, in place, for the square that its shape names.
 
     The same seed gives the same weights on the same version of torch.
 
@@ -84,6 +86,12 @@ def _make_smooth(enlarge: nn.ConvTranspose2d, mix: nn.Conv2d, generator: torch.G
 
 
 def _scale_to_a_picture(model: Any, generator: torch.Generator) -> None:
+    # On every second patch of a large grid: statistics are alike, and a large network takes minutes for all.
+    whole, step = model.embeddings.position_embeddings, max(1, model.shape.grid // _GRID)
+    cells = whole.weight.reshape(model.shape.grid, model.shape.grid, -1)[::step, ::step]
+    model.grid = (cells.shape[0], cells.shape[1])
+    model.embeddings.position_embeddings = nn.Embedding(cells[..., 0].numel(), cells.shape[2])
+    model.embeddings.position_embeddings.weight.copy_(cells.flatten(0, 1))
     patch = model.shape.patch
     size = (model.grid[0] * patch, model.grid[1] * patch)
     pixels = (random_picture(size, generator=generator)[None] - 0.45) / 0.22
@@ -95,6 +103,7 @@ def _scale_to_a_picture(model: Any, generator: torch.Generator) -> None:
     queries, patches = model.split(model.encode(pixels))
     _scale_classes(model.class_predictor, queries[0])
     _scale_masks(model, queries, patches, generator)
+    model.embeddings.position_embeddings, model.grid = whole, (model.shape.grid, model.shape.grid)
 
 
 def _scale_classes(layer: nn.Linear, queries: Tensor) -> None:
