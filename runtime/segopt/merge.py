@@ -127,8 +127,15 @@ def merge_queries(
     _check_queries(segments, scores, labels, mask_areas)
     count = len(scores)
     won = _areas(segments, 256)
-    inside, owned = won[:count], won[:count] + won[OUTSIDE : OUTSIDE + count]
-    survives = (scores > 0) & (inside > 0) & (owned > mask_share * np.asarray(mask_areas, dtype=np.float64))
+    owned = won[:count] + won[OUTSIDE : OUTSIDE + count]
+    # A query that owns nothing inside of its mask has nothing to paint.
+    survives = (scores > 0) & (won[:count] > 0) & (owned > mask_share * np.asarray(mask_areas, dtype=np.float64))
+    if size is not None and size != segments.shape:
+        # The codes, a byte each, and not the map, whose pixels are four.
+        resized = cv2.resize(segments, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+        segments = np.asarray(resized, dtype=np.uint8)
+        won = _areas(segments, 256)
+        survives &= won[:count] > 0
     ids = np.zeros(256, dtype=np.int32)
     found: list[tuple[int, int]] = []
     of_stuff: dict[int, int] = {}
@@ -139,11 +146,6 @@ def merge_queries(
             if label in stuff:
                 of_stuff[label] = len(found)
         ids[slot] = of_stuff.get(label, len(found))
-    if size is not None and size != segments.shape:
-        # The codes, a byte each, and not the map, whose pixels are four.
-        resized = cv2.resize(segments, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
-        segments = np.asarray(resized, dtype=np.uint8)
-        won = _areas(segments, 256)
     areas = np.bincount(ids, weights=won, minlength=len(found) + 1)
     merged = [
         Segment(k, label, label not in stuff, float(scores[slot]), int(areas[k]))
