@@ -116,6 +116,11 @@ def _of_boxes(request: ExportRequest, trained: Mapping[Branch, Trained]) -> _Seg
 
 
 def _of_queries(request: ExportRequest, network: Trained, model: EoMT) -> _Segments:
+    if not network.named:
+        raise ExportError(
+            f"{network.origin.name}: does not say which of its {len(network.classes)} classes are things; name "
+            'them in their order with --classes FILE.json: [{"name": "car", "isthing": 1}, ...]'
+        )
     categories, stuff = query_views(query_categories(network.classes))
     settings = network.network.settings
     members: dict[str, Any] = {

@@ -7,7 +7,7 @@ as one mask and one class. Tensors have the names of Hugging Face's files (``mod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -146,15 +146,36 @@ class _Embeddings(nn.Module):
         return torch.cat([prefix, patches], dim=1)
 
 
-class _Attention(nn.Module):
+def attend(queries: Tensor, keys: Tensor, values: Tensor, scores_added: Tensor | None) -> Tensor:
+    """Mix values by how alike queries and keys are.
+
+    Args:
+        queries: [B, heads, tokens, d], divided by the root of d, as keys and values.
+        keys: see above.
+        values: see above.
+        scores_added: float32 [B, 1, tokens, tokens]; None adds nothing.
+    """
+    # Softmax sums over thousands of tokens: in single precision, whatever the products are in.
+    scores = (queries @ keys.transpose(2, 3)).to(torch.float32)
+    if scores_added is not None:
+        scores = scores + scores_added
+    return scores.softmax(dim=-1).to(values.dtype) @ values
+
+
+class Attention(nn.Module):
+    """Every token looks at every other."""
+
     def __init__(self, shape: EomtShape) -> None:
         super().__init__()
         self.heads = shape.heads
         self.scale = (shape.hidden // shape.heads) ** -0.5
+        self.attend: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor] = attend
+        """Changed by who runs the network eagerly, where PyTorch has one kernel for it."""
         for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
             self.add_module(name, nn.Linear(shape.hidden, shape.hidden))
 
     def forward(self, tokens: Tensor, scores_added: Tensor | None) -> Tensor:
+        """Tokens [B, N, C] -> the same; ``scores_added`` as of :func:`attend`."""
         batch, count, hidden = tokens.shape
         queries, keys, values = (
             self.get_submodule(name)(tokens).reshape(batch, count, self.heads, -1).transpose(1, 2)
@@ -162,11 +183,7 @@ class _Attention(nn.Module):
         )
         if self.scale != 1:
             queries = queries * self.scale
-        # Softmax sums over thousands of tokens: in single precision, whatever the products are in.
-        scores = (queries @ keys.transpose(2, 3)).to(torch.float32)
-        if scores_added is not None:
-            scores = scores + scores_added
-        mixed = scores.softmax(dim=-1).to(values.dtype) @ values
+        mixed = self.attend(queries, keys, values, scores_added)
         out: Tensor = self.get_submodule("out_proj")(mixed.transpose(1, 2).reshape(batch, count, hidden))
         return out
 
@@ -195,7 +212,7 @@ class _Layer(nn.Module):
     def __init__(self, shape: EomtShape) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(shape.hidden, eps=shape.norm_eps)
-        self.attention = _Attention(shape)
+        self.attention = Attention(shape)
         self.layer_scale1 = _LayerScale(shape.hidden)
         self.norm2 = nn.LayerNorm(shape.hidden, eps=shape.norm_eps)
         self.mlp = _Mlp(shape)
@@ -272,7 +289,7 @@ def fold_attention_scale(model: EoMT) -> None:
     precision has room for them. A power of two changes no weight's bits.
     """
     for module in model.modules():
-        if isinstance(module, _Attention) and module.scale != 1:
+        if isinstance(module, Attention) and module.scale != 1:
             projection = module.get_submodule("q_proj")
             with torch.no_grad():
                 for values in projection.parameters():

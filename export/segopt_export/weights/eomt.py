@@ -56,11 +56,13 @@ def load_eomt(network: Network, request: WeightsRequest) -> Trained:
     state = _state(file)
     masked = _masked(state.pop("attn_mask_probs", None), file)
     shape = files.shape if files else _shape_of(state, network.queries, file)
+    if not files and masked:
+        shape = replace(shape, blocks=len(masked))
     usual = network.queries
     if network.name != ANY_EOMT and (usual.hidden, usual.layers) != (shape.hidden, shape.layers):
         raise ExportError(f"{path}: {_other_size(shape, network)}")
     model = _filled(shape, masked, state, file)
-    entries, named, notes = _classes(files, shape, request.class_file, path)
+    entries, named, notes = _classes(files, shape, request.class_file)
     settings = dict(network.settings)
     if files:
         own = {"image_mean": files.mean, "image_std": files.std}
@@ -177,7 +179,7 @@ def _filled(shape: EomtShape, masked: Sequence[bool], state: dict[str, Tensor], 
 
 
 def _classes(
-    files: EomtFiles | None, shape: EomtShape, class_file: Path | None, path: Path
+    files: EomtFiles | None, shape: EomtShape, class_file: Path | None
 ) -> tuple[list[ClassEntry], bool, list[str]]:
     """The classes by index, whether it is known which are things, and notes."""
     if class_file is not None:
@@ -194,7 +196,5 @@ def _classes(
         # Files are unsure about the names of stuff ("tree-merged"); of other classes hardly one would agree.
         if not names or alike >= len(coco) / 2 or all(name.startswith("label ") for name in names):
             return coco, True, ["its 133 classes are COCO's: things 0 to 79, stuff 80 to 132"]
-    raise ExportError(
-        f"{path}: does not say which of its {shape.classes} classes are things; name them with --classes "
-        'FILE.json ([{"name": "car", "isthing": 1}, ...] in the order of the network\'s own)'
-    )
+    known = files.names if files else [f"class {i}" for i in range(shape.classes)]
+    return [ClassEntry(name) for name in known], False, []
