@@ -82,6 +82,7 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
     if request.output is not None:
         check_output(request.output)
     networks = {branch: _network(request, branch, weights[branch]) for branch in branches}
+    check_queries(request, networks)
     weights = {branch: _with_eps(wanted, networks[branch]) for branch, wanted in weights.items()}
     all_demo = all(wanted.spec == "demo" for wanted in weights.values())
     default_canvas = DEMO_CANVAS if all_demo else DEFAULT_CANVAS[request.mode]
@@ -95,7 +96,6 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
     canvas = request.canvas or _trained_square(trained) or canvas
     limits = with_detections(request.limits, trained)
     check_numbers(canvas, request.batch, limits, request.proposals)
-    check_queries(request, networks)
     card, notes = make_card(replace(request, weights=weights, limits=limits), canvas, trained)
     path = request.output or default_path(card)
     check_output(path)
