@@ -26,6 +26,7 @@ from segopt_export.request import branches_of
 from segopt_export.static.build import build_graph
 from segopt_export.static.graph import SegmentationGraph
 from segopt_export.static.limits import DetectionLimits, Target
+from segopt_export.weights.hub import is_hub_id
 from segopt_export.weights.live import load_any
 from segopt_export.weights.loading import Trained, WeightsRequest
 
@@ -105,6 +106,8 @@ def _load(card: Card, branch: Branch, file: Path | None) -> Trained:
         request = WeightsRequest("random", seed=int(seed[1]))
     elif origin.name == "demo":
         request = WeightsRequest("demo")
+    elif network.queries is not None and is_hub_id(origin.name):
+        request = WeightsRequest(origin.name)
     elif network.queries is None and origin.name == network.default_name:
         request = WeightsRequest("default")
     else:

@@ -16,8 +16,9 @@ from segopt_export.classes import ClassEntry, coco_panoptic_entries, read_classe
 from segopt_export.networks.eomt import EoMT, EomtShape
 from segopt_export.networks.table import ANY_EOMT, QUERY_NETWORKS, Network
 from segopt_export.weights.checkpoint import read_groups, sha256_of
-from segopt_export.weights.eomt_config import CONFIG, MAX_CLASSES, EomtFiles, read_eomt_files
+from segopt_export.weights.eomt_config import CONFIG, MAX_CLASSES, PREPROCESSOR, EomtFiles, read_eomt_files
 from segopt_export.weights.eomt_names import huggingface_names
+from segopt_export.weights.hub import fetch_folder, is_hub_id
 from segopt_export.weights.loading import Trained, WeightsRequest, check_finite, differences, sha256_of_state
 from segopt_export.weights.random_eomt import enliven_eomt
 
@@ -31,7 +32,7 @@ def load_eomt(network: Network, request: WeightsRequest) -> Trained:
     Args:
         network: of :data:`segopt_export.networks.table.QUERY_NETWORKS`.
         request: ``random``, a folder with ``config.json`` and ``model.safetensors``, a folder or file of the
-            authors' own form (``pytorch_model.bin``).
+            authors' own form (``pytorch_model.bin``), or a model of the Hugging Face hub (``owner/name``).
 
     Raises:
         ExportError: the weights cannot be had, or do not fit the network.
@@ -48,9 +49,12 @@ def load_eomt(network: Network, request: WeightsRequest) -> Trained:
     if request.spec in ("default", "demo"):
         raise ExportError(
             f"{network.name}: there are no {request.spec} weights of it; give --weights FOLDER with config.json "
-            "and model.safetensors, or --weights random for tests"
+            "and model.safetensors, a model of the Hugging Face hub (OWNER/NAME), or random for tests"
         )
-    path = Path(request.spec)
+    path, name = Path(request.spec), None
+    if is_hub_id(request.spec):
+        path = fetch_folder(request.spec, [CONFIG], [_SAFETENSORS, _BIN], [PREPROCESSOR])
+        name = f"{request.spec.partition('@')[0]}@{path.name}"
     files = read_eomt_files(path) if path.is_dir() and (path / CONFIG).exists() else None
     file = _weights_file(path, files)
     state = _state(file)
@@ -72,7 +76,7 @@ def load_eomt(network: Network, request: WeightsRequest) -> Trained:
         model,
         entries,
         named=named,
-        origin=WeightsOrigin(path.resolve().name, sha256_of(file)),
+        origin=WeightsOrigin(name or path.resolve().name, sha256_of(file)),
         notes=tuple(notes),
     )
 
