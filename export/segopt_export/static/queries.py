@@ -78,14 +78,18 @@ class StaticQueries(GraphBranch):
 
     def merge(self, logits: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         """Mask logits [B, K, h, w] of the kept queries -> who owns each pixel, and how large each mask is."""
-        whole = F.interpolate(logits, size=self.size, mode="bilinear", align_corners=False)
-        # The largest score x sigmoid(logit) is the smallest (1 + exp(-logit)) / score. ONNX Runtime's sigmoid on a
-        # CPU is the same for all logits below -18, and pixels outside of every mask would all go to one query.
-        inverse = torch.where(scores > 0, 1 / scores, torch.full_like(scores, UNUSED))
-        winner = ((1 + torch.exp(-whole)) * inverse[..., None, None]).argmin(dim=1, keepdim=True)
-        outside = (whole.gather(1, winner) < 0).to(torch.float32)
+        # The largest score x sigmoid(logit) is the smallest 1 / score + exp(-log(score) - logit). ONNX Runtime's
+        # sigmoid on a CPU is the same for all logits below -18, and pixels outside of every mask would all go to
+        # one query. The exponent is made before the masks are enlarged, sixteen times fewer values.
+        used = scores > 0
+        inverse = torch.where(used, 1 / scores, torch.full_like(scores, UNUSED))[..., None, None]
+        level = inverse.log()
+        exponent = F.interpolate(level - logits, size=self.size, mode="bilinear", align_corners=False)
+        winner = (exponent.exp() + inverse).argmin(dim=1, keepdim=True)
+        owned_level = level.flatten(1).gather(1, winner.flatten(1)).reshape(winner.shape)
+        outside = (exponent.gather(1, winner) > owned_level).to(torch.float32)
+        inside = exponent.le(level).to(torch.float32)
+        rows, columns = (inside.sum(dim=axis) * used[..., None] for axis in (3, 2))
+        # TensorRT 10 makes uint8 of floating point alone.
         segments = (winner.to(torch.float32) + OUTSIDE * outside).squeeze(1).to(torch.uint8)
-        used = (scores > 0).to(torch.float32)[..., None, None]
-        inside = (whole >= 0).to(torch.float32) * used
-        rows, columns = inside.sum(dim=3).to(torch.int32), inside.sum(dim=2).to(torch.int32)
-        return segments, scores, labels, rows, columns
+        return segments, scores, labels, rows.to(torch.int32), columns.to(torch.int32)

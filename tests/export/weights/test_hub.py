@@ -127,6 +127,7 @@ def test_a_model_without_one_of_its_files_is_one_line(tmp_path, file):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_hub_that_does_not_answer_is_one_line(hub, tmp_path):
     hub.shutdown()
     hub.server_close()
