@@ -37,7 +37,7 @@ FLOORS = {
         ["model"],
         ["inputs", "letterbox", "masks", "tensorrt"],
         ["decode", "merge", "draw", "coco", "supervision_forms", "backends", "doctor"],
-        ["results", "stages", "builder", "model_folder"],
+        ["results", "query_results", "stages", "builder", "model_folder"],
         ["segmenter", "sinks"],
         ["pipeline"],
         ["cli"],

@@ -27,6 +27,7 @@ THINGS = (
     Category(1, "person", is_thing=True, color=(220, 20, 60)),
     Category(3, "car", is_thing=True, color=(0, 0, 142)),
 )
+VOID = Category(0, "void", is_thing=False, color=(0, 0, 0))
 SKY = Category(200, "sky", is_thing=False, color=(70, 130, 180))
 
 Detection = tuple[tuple[float, float, float, float], float, int]
@@ -162,6 +163,10 @@ def _instance(detections, slots, batch, converged, mask_shape):
         "masks": masks,
         "converged": np.full(batch, converged, np.int32),
     }
+    return _constants(values)
+
+
+def _constants(values):
     nodes = [
         helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value, f"{name}_value"))
         for name, value in values.items()
@@ -171,3 +176,55 @@ def _instance(detections, slots, batch, converged, mask_shape):
         for name, value in values.items()
     ]
     return nodes, outputs, []
+
+
+QUERIES: tuple[tuple[tuple[int, int, int, int], float, int], ...] = (
+    ((8, 8, 24, 40), 0.98, 1),
+    ((0, 40, 64, 48), 0.97, 200),
+    ((32, 16, 56, 32), 0.95, 3),
+    ((0, 0, 64, 8), 0.9, 200),
+)
+"""Masks of queries that are kept: x0, y0, x1, y1 on the canvas, score, category; the best first."""
+
+
+def queries_engine(
+    path: Path,
+    *,
+    queries=QUERIES,
+    slots: int = 6,
+    canvas: tuple[int, int] = CANVAS,
+    batch: int = 1,
+) -> Path:
+    """An engine of a query network that keeps the same queries in each picture; their masks are rectangles."""
+    categories = (*THINGS, SKY)
+    card = Card(
+        mode="panoptic",
+        networks={"panoptic": "tiny"},
+        canvas=canvas,
+        batch=batch,
+        precision="fp32",
+        categories={
+            "panoptic": categories,
+            "semantic": tuple(Category(i, c.name, c.is_thing, c.color) for i, c in enumerate((VOID, *categories))),
+            "instance": THINGS,
+        },
+        weights={"panoptic": WeightsOrigin("none", "0" * 64)},
+        stuff_classes={3: SKY.id},
+        max_detections=slots,
+        merge="queries",
+        padding=(0, 0, 0),
+    )
+    height, width = canvas
+    masks = np.zeros((slots, height, width), bool)
+    scores, labels = np.full(slots, -1, np.float32), np.zeros(slots, np.int32)
+    for slot, ((x0, y0, x1, y1), score, label) in enumerate(queries):
+        masks[slot, y0:y1, x0:x1], scores[slot], labels[slot] = True, score, label
+    winner = masks.argmax(axis=0)
+    values = {
+        "segments": np.where(masks.any(axis=0), winner, winner + 128).astype(np.uint8),
+        "scores": scores,
+        "labels": labels,
+        "mask_rows": masks.sum(axis=2, dtype=np.int32),
+        "mask_columns": masks.sum(axis=1, dtype=np.int32),
+    }
+    return save(path, card, *_constants({name: np.stack([value] * batch) for name, value in values.items()}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import onnx
@@ -13,12 +14,19 @@ from segopt.errors import ExportError
 from segopt.model.card import Card, Mode, PasteRule
 from segopt.model.categories import Category
 from segopt.version import __version__
-from segopt_export.classes import ClassEntry, categories_of, panoptic_categories
+from segopt_export.classes import (
+    ClassEntry,
+    categories_of,
+    panoptic_categories,
+    query_categories,
+    query_views,
+)
+from segopt_export.networks.eomt import EoMT
 from segopt_export.networks.families import TORCHVISION, rules_of
 from segopt_export.networks.table import Branch
 from segopt_export.request import ExportRequest
 from segopt_export.settings_notes import notes_on_settings, recorded_settings
-from segopt_export.static.build import shared_normalization
+from segopt_export.static.build import QUERY_SCORE, query_slots, shared_normalization
 from segopt_export.weights.loading import Trained
 
 
@@ -26,14 +34,6 @@ def make_card(
     request: ExportRequest, canvas: tuple[int, int], trained: Mapping[Branch, Trained]
 ) -> tuple[Card, list[str]]:
     """The card of an export, and what to tell the user about its classes."""
-    classes: dict[Branch, list[ClassEntry]] = {branch: network.classes for branch, network in trained.items()}
-    semantic = trained.get("semantic")
-    if (whole := trained.get("panoptic")) is not None:
-        semantic = whole
-        classes = {"semantic": whole.semantic_classes, "instance": whole.classes}
-    categories: dict[Mode, tuple[Category, ...]] = {
-        branch: categories_of(entries, branch) for branch, entries in classes.items()
-    }
     notes = [
         f"{network.network.name} has RANDOM weights: for tests and latency, its answers mean nothing"
         for network in trained.values()
@@ -43,6 +43,57 @@ def make_card(
     notes += [note for network in trained.values() for note in network.notes]
     notes += [zoo_file.note for name, zoo_file in zoo_files.items() if zoo_file and zoo_file.name == name]
     notes += notes_on_settings(request, trained)
+    whole = trained.get("panoptic")
+    if whole is not None and isinstance(whole.model, EoMT):
+        segments = _of_queries(request, whole, whole.model)
+    else:
+        segments = _of_boxes(request, trained)
+    mean, std = shared_normalization(trained)
+    card = Card(
+        mode=request.mode,
+        networks={branch: network.network.name for branch, network in trained.items()},
+        canvas=canvas,
+        batch=request.batch,
+        precision=request.precision,
+        target=request.target,
+        categories=segments.categories,
+        weights={branch: network.origin for branch, network in trained.items()},
+        mean=mean,
+        std=std,
+        settings={branch: recorded_settings(network) for branch, network in trained.items()},
+        versions={
+            "segopt": __version__,
+            "torch": str(torch.__version__),
+            "torchvision": str(torchvision.__version__),
+            "onnx": onnx.__version__,
+        },
+        **segments.members,
+    )
+    # What is written must be read again: found out here, before the work.
+    Card.from_json(card.to_json(), source="the new card")
+    return card, notes + segments.notes
+
+
+@dataclass(frozen=True)
+class _Segments:
+    """What a card says of how a network's answer becomes segments."""
+
+    categories: Mapping[Mode, tuple[Category, ...]]
+    notes: list[str]
+    members: Mapping[str, Any]
+    """Of the card."""
+
+
+def _of_boxes(request: ExportRequest, trained: Mapping[Branch, Trained]) -> _Segments:
+    classes: dict[Branch, list[ClassEntry]] = {branch: network.classes for branch, network in trained.items()}
+    semantic = trained.get("semantic")
+    if (whole := trained.get("panoptic")) is not None:
+        semantic = whole
+        classes = {"semantic": whole.semantic_classes, "instance": whole.classes}
+    categories: dict[Mode, tuple[Category, ...]] = {
+        branch: categories_of(entries, branch) for branch, entries in classes.items()
+    }
+    notes: list[str] = []
     stuff: dict[int, int] = {}
     if request.mode == "panoptic":
         assert semantic is not None
@@ -56,32 +107,32 @@ def make_card(
             classes["semantic"], categories["instance"], semantic.origin.name
         )
         notes.append(_note_on_stuff(categories["panoptic"], stuff, semantic))
-    mean, std = shared_normalization(trained)
-    card = Card(
-        mode=request.mode,
-        networks={branch: network.network.name for branch, network in trained.items()},
-        canvas=canvas,
-        batch=request.batch,
-        precision=request.precision,
-        target=request.target,
-        categories=categories,
-        weights={branch: network.origin for branch, network in trained.items()},
-        stuff_classes=stuff,
-        max_detections=_slots(request, trained),
-        mask_paste=_mask_paste(trained),
-        mean=mean,
-        std=std,
-        settings={branch: recorded_settings(network) for branch, network in trained.items()},
-        versions={
-            "segopt": __version__,
-            "torch": str(torch.__version__),
-            "torchvision": str(torchvision.__version__),
-            "onnx": onnx.__version__,
-        },
-    )
-    # What is written must be read again: found out here, before the work.
-    Card.from_json(card.to_json(), source="the new card")
-    return card, notes
+    members = {
+        "stuff_classes": stuff,
+        "max_detections": _slots(request, trained),
+        "mask_paste": _mask_paste(trained),
+    }
+    return _Segments(categories, notes, members)
+
+
+def _of_queries(request: ExportRequest, network: Trained, model: EoMT) -> _Segments:
+    if not network.named:
+        raise ExportError(
+            f"{network.origin.name}: does not say which of its {len(network.classes)} classes are things; name "
+            'them in their order with --classes FILE.json: [{"name": "car", "isthing": 1}, ...]'
+        )
+    categories, stuff = query_views(query_categories(network.classes))
+    settings = network.network.settings
+    members: dict[str, Any] = {
+        "stuff_classes": stuff,
+        "max_detections": query_slots(model, request.limits),
+        "merge": "queries",
+        "padding": (0, 0, 0),
+        "query_score": settings.get("query_score", QUERY_SCORE),
+        "mask_share": settings.get("mask_share", Card.mask_share),
+        "map_scale": request.limits.map_scale,
+    }
+    return _Segments(categories, [_note_on_stuff(categories["panoptic"], stuff, network)], members)
 
 
 def _slots(request: ExportRequest, trained: Mapping[Branch, Trained]) -> int:

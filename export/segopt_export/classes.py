@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from segopt.draw.palette import class_colors
 from segopt.errors import ExportError
+from segopt.model.card import Mode
 from segopt.model.categories import Category, is_no_class, plain_name
 from segopt_export.networks.table import Branch, Network
 
@@ -54,9 +55,13 @@ def default_class_lists(network: Network) -> ClassLists:
 
 def coco_class_lists(branch: Branch) -> ClassLists:
     """COCO's classes as Detectron2 orders them, with COCO's ids."""
-    entries = [_entry(item, COCO_PANOPTIC) for item in json.loads(COCO_PANOPTIC.read_text(encoding="utf-8"))]
-    detector, semantic = split_panoptic(entries)
+    detector, semantic = split_panoptic(coco_panoptic_entries())
     return (detector, semantic) if branch == "panoptic" else (detector,)
+
+
+def coco_panoptic_entries() -> list[ClassEntry]:
+    """COCO's 133 panoptic classes, things first, with COCO's ids."""
+    return [_entry(item, COCO_PANOPTIC) for item in json.loads(COCO_PANOPTIC.read_text(encoding="utf-8"))]
 
 
 def demo_panoptic_classes() -> ClassLists:
@@ -262,3 +267,29 @@ def panoptic_categories(
         ids[i] = identity
         stuff.append(Category(identity, entry.name, False, entry.color or colors[i]))
     return (*things, *stuff), ids
+
+
+def query_categories(entries: Sequence[ClassEntry]) -> tuple[Category, ...]:
+    """The categories of a query network's classes, in the order of its class logits.
+
+    Ids are the entries' own where all have one, and none twice; else 1, 2, 3 and so on.
+    """
+    own = [entry.id for entry in entries if entry.id]
+    ids = own if len(set(own)) == len(entries) else list(range(1, len(entries) + 1))
+    colors = class_colors(len(entries) + 1)[1:]
+    return tuple(
+        Category(ids[i], entry.name, bool(entry.is_thing), entry.color or colors[i])
+        for i, entry in enumerate(entries)
+    )
+
+
+def query_views(categories: Sequence[Category]) -> tuple[dict[Mode, tuple[Category, ...]], dict[int, int]]:
+    """The classes of a query network's views, and semantic index -> category id of the stuff.
+
+    The label map of the semantic view has index 0 where no segment is, and then the classes in their order.
+    """
+    void = Category(0, "void", is_thing=False, color=(0, 0, 0))
+    indexed = tuple(replace(category, id=i) for i, category in enumerate(categories, start=1))
+    things = tuple(category for category in categories if category.is_thing)
+    stuff = {i: category.id for i, category in enumerate(categories, start=1) if not category.is_thing}
+    return {"semantic": (void, *indexed), "instance": things, "panoptic": tuple(categories)}, stuff

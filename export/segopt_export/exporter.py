@@ -15,10 +15,11 @@ from torch import Tensor
 from segopt.agreement import Figure, bounds_for
 from segopt.model.card import Card
 from segopt_export.card import make_card
+from segopt_export.networks.eomt import EoMT
 from segopt_export.networks.live import import_module_of, is_import_path, live_network
 from segopt_export.networks.settings import is_detector
-from segopt_export.networks.settings_file import read_settings
-from segopt_export.networks.table import DEMO_NETWORKS, Branch, Network, find_network
+from segopt_export.networks.settings_file import read_query_settings, read_settings
+from segopt_export.networks.table import DEMO_NETWORKS, QUERY_NETWORKS, Branch, Network, find_network
 from segopt_export.onnx_file.checks import check_static, half_share
 from segopt_export.onnx_file.output import check_output
 from segopt_export.onnx_file.own_forward import check_own_forward
@@ -42,6 +43,7 @@ from segopt_export.request import (
     canvas_for,
     check_numbers,
     check_proposals,
+    check_queries,
 )
 from segopt_export.static.build import build_graph
 from segopt_export.static.limits import DetectionLimits
@@ -81,6 +83,7 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
     if request.output is not None:
         check_output(request.output)
     networks = {branch: _network(request, branch, weights[branch]) for branch in branches}
+    check_queries(request, networks)
     weights = {branch: _with_eps(wanted, networks[branch]) for branch, wanted in weights.items()}
     all_demo = all(wanted.spec == "demo" for wanted in weights.values())
     default_canvas = DEMO_CANVAS if all_demo else DEFAULT_CANVAS[request.mode]
@@ -91,6 +94,7 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
         with step(f"weights of {network.name}: {weights[branch].spec}"):
             trained[branch] = load_any(network, weights[branch], canvas)
             check_proposals(trained[branch].model, network.name, request.target)
+    canvas = request.canvas or _trained_square(trained) or canvas
     limits = with_detections(request.limits, trained)
     check_numbers(canvas, request.batch, limits, request.proposals)
     card, notes = make_card(replace(request, weights=weights, limits=limits), canvas, trained)
@@ -103,15 +107,16 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
             own_figures = check_own_forward(graph, trained, example_image(1, canvas))
     else:
         own_figures = []
+    padding = [level / 255 for level in card.padding_color]
     fitted = Fitted(graph, example_image(request.batch, canvas))
     random = any(network.origin.is_random for network in trained.values())
     bounds = bounds_for(request.precision, random=random)
     if request.precision == "fp16":
         with step("half precision: the values of every layer"):
-            fitted = fit_to_half(graph, fitted.example, calibration=request.calibration, mean=card.mean)
+            fitted = fit_to_half(graph, fitted.example, calibration=request.calibration, mean=padding)
     elif request.precision == "int8":
         fitted = pictures_for_int8(
-            graph, fitted.example, calibration=request.calibration, mean=card.mean, random=random
+            graph, fitted.example, calibration=request.calibration, mean=padding, random=random
         )
         if request.target == "tensorrt":
             with step("half precision, for what does not become INT8: the values of every layer"):
@@ -146,6 +151,8 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
 def _network(request: ExportRequest, branch: Branch, weights: WeightsRequest) -> Network:
     module, name = request.modules.get(branch), request.networks.get(branch)
     given = request.settings.get(branch, {})
+    if name in QUERY_NETWORKS and module is None:
+        return replace(find_network(name, branch), settings=read_query_settings(given))
     settings = read_settings(given, detector=branch != "semantic")
     if request.proposals is not None and branch != "semantic":
         settings = {**settings, "rpn_post_nms_top_n_test": request.proposals}
@@ -161,6 +168,12 @@ def _with_eps(weights: WeightsRequest, network: Network) -> WeightsRequest:
     """With the epsilon of frozen norms that settings say, where the request says none."""
     said = network.settings.get("frozen_norm_eps")
     return replace(weights, frozen_norm_eps=said) if weights.frozen_norm_eps is None else weights
+
+
+def _trained_square(trained: Mapping[Branch, Trained]) -> tuple[int, int] | None:
+    """The canvas that a query network's weights were trained on; None for other networks."""
+    sides = [network.model.shape.side for network in trained.values() if isinstance(network.model, EoMT)]
+    return (sides[0], sides[0]) if sides else None
 
 
 def with_detections(limits: DetectionLimits, trained: Mapping[Branch, Trained]) -> DetectionLimits:

@@ -18,7 +18,7 @@ from segopt.model.card import MODES, Mode
 from segopt_export import exporter
 from segopt_export.exporter import Exported
 from segopt_export.networks.families import Style
-from segopt_export.networks.table import NETWORKS, Branch
+from segopt_export.networks.table import NETWORKS, QUERY_NETWORKS, Branch
 from segopt_export.precision.fitting import Precision
 from segopt_export.request import ExportRequest
 from segopt_export.static.limits import DetectionLimits, RoiAlign, Target
@@ -56,6 +56,7 @@ def export(
     candidates: int = 2000,
     suppression_steps: int = 20,
     proposals: int | None = None,
+    map_scale: int = 1,
     roi_align: str | None = None,
     frozen_norm_eps: float | None = None,
     precision: str = "fp32",
@@ -86,7 +87,8 @@ def export(
             export one network that answers both. None is the mode's default.
         module: a live network of your own, in place of a name: a ``MaskRCNN`` of torchvision with any backbone,
             or a module that answers logits [B, C, H, W] at its input's resolution. It is copied, not changed.
-        weights: ``default``, ``demo``, ``random``, or a ``.pth``, ``.pt``, ``.safetensors`` or ``.pkl`` file.
+        weights: ``default``, ``demo``, ``random``, or a ``.pth``, ``.pt``, ``.safetensors`` or ``.pkl`` file; of a
+            query network a folder with ``config.json`` and ``model.safetensors``.
         weights_key: which of a file's networks is meant: the key of its weights, such as ``model_ema``.
         weights_style: ``pytorch`` or ``caffe``, of a checkpoint of mmdetection's that does not say it.
         classes: JSON file with names, or COCO categories, of a weights file's classes.
@@ -106,11 +108,13 @@ def export(
         size: height and width of the canvas in pixels, multiples of 32; None is what the network or its settings
             say, else (800, 1344), semantic (512, 896), demo weights (256, 448).
         batch: frames at once.
-        max_detections: detections per frame; None is the network's own ``box_detections_per_img``, 100.
+        max_detections: detections per frame; None is the network's own ``box_detections_per_img``, 100. Of a query
+            network, the queries that are kept at most, 128 or fewer.
         candidates: boxes above the score threshold that enter suppression; at most 3840.
         suppression_steps: steps of suppression in the graph.
         proposals: regions that a detector's box head looks at; None is the network's own, 1000. Fewer are faster,
             and find less.
+        map_scale: query networks: 2 makes a map of twice the canvas's sides in the graph, for finer borders.
         roi_align: ``grid`` or ``gather``: how boxes are read from the features; None is what is fast on the
             target.
         frozen_norm_eps: epsilon of a Mask R-CNN file's frozen batch norms; 1e-5 where training began from
@@ -156,6 +160,7 @@ def export(
         candidates=candidates,
         suppression_steps=suppression_steps,
         proposals=proposals,
+        map_scale=map_scale,
         roi_align=roi_align,
         frozen_norm_eps=frozen_norm_eps,
         precision=precision,
@@ -194,6 +199,7 @@ def request_of(
     candidates: int = 2000,
     suppression_steps: int = 20,
     proposals: int | None = None,
+    map_scale: int = 1,
     roi_align: str | None = None,
     frozen_norm_eps: float | None = None,
     precision: str = "fp32",
@@ -257,7 +263,7 @@ def request_of(
         },
         canvas=_canvas(size),
         batch=batch,
-        limits=DetectionLimits(max_detections, candidates, suppression_steps, reader),
+        limits=DetectionLimits(max_detections, candidates, suppression_steps, reader, map_scale),
         proposals=proposals,
         target=cast("Target", _one_of("target", target, get_args(Target))),
         precision=checked_precision,
@@ -318,7 +324,7 @@ def _check_one_for_both(shared: _Given, own: Mapping[Branch, _Given]) -> None:
     """See that a panoptic export of one network is asked for as one."""
     known = NETWORKS.get(shared.network or "")
     if known is not None and known.branch != "panoptic":
-        takers = ", ".join(network.name for network in NETWORKS.values() if network.branch == "panoptic")
+        takers = ", ".join(each.name for each in (NETWORKS | QUERY_NETWORKS).values() if each.branch == "panoptic")
         raise UsageError(
             f"--network {known.name} answers one half of a panoptic export; give --semantic and --instance, "
             f"or one network for both: {takers}"

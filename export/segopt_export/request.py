@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from segopt.errors import ExportError
-from segopt.model.card import Mode
+from segopt.model.card import MAX_SLOTS, Mode
 from segopt_export.networks.table import Branch, Network
 from segopt_export.precision.calibration import Pictures
 from segopt_export.precision.fitting import (
@@ -100,6 +100,8 @@ def canvas_for(networks: Mapping[Branch, Network]) -> tuple[int, int] | None:
         Height and width; None where no network says its own.
     """
     for network in networks.values():
+        if network.queries is not None:
+            return _whole_strides(network.queries.side), _whole_strides(network.queries.side)
         transform = getattr(network.module, "transform", None)
         if fixed := getattr(transform, "fixed_size", None):
             return _whole_strides(fixed[1]), _whole_strides(fixed[0])
@@ -133,6 +135,28 @@ def check_proposals(network: nn.Module, name: str, target: Target) -> None:
                 f"{name}: its {key} is {count}, and TensorRT's TopK takes at most {MAX_TOP_K}; give less with "
                 "--settings, or export with --target cpu"
             )
+
+
+def check_queries(request: ExportRequest, networks: Mapping[Branch, Network]) -> None:
+    """Hold a request against what query networks can be exported as.
+
+    Raises:
+        ExportError: names the option.
+    """
+    limits = request.limits
+    of_queries = [network.name for network in networks.values() if network.queries is not None]
+    if not of_queries:
+        if limits.map_scale != 1:
+            raise ExportError(f"map scale is {limits.map_scale}, and is for query networks alone; leave it out")
+        return
+    if request.precision == "int8":
+        raise ExportError(f"{of_queries[0]}: query networks are not exported in INT8; give --precision fp16")
+    if (limits.max_detections or 1) > MAX_SLOTS:
+        raise ExportError(
+            f"max detections is {limits.max_detections}, and a query network keeps at most {MAX_SLOTS}; give less"
+        )
+    if limits.map_scale not in (1, 2):
+        raise ExportError(f"map scale is {limits.map_scale}, and must be 1 or 2")
 
 
 def check_numbers(

@@ -30,6 +30,8 @@ def recorded_settings(network: Trained) -> dict[str, Any]:
     if network.network.frozen_norm_eps is not None and (norm := next(ordinary, None)) is not None:
         # These networks are built with ordinary norms, which compute what frozen ones do.
         found["frozen_norm_eps"] = norm.eps
+    if network.network.queries is not None:
+        found = {**network.network.settings, **found}
     recorded: dict[str, Any] = to_json(found)
     return recorded
 

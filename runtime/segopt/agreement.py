@@ -28,6 +28,8 @@ class Bounds:
     """Detections below it need no match."""
     unmatched: int
     """So many may always go without a match, however few detections there are."""
+    query_iou: float
+    """Least IoU of what two queries own that are the same."""
     logits: float
     """Largest root mean square of the differences of logits, as a share of the logits' own deviation."""
 
@@ -41,6 +43,7 @@ SINGLE = Bounds(
     score=1e-2,
     lowest_score=0.0,
     unmatched=0,
+    query_iou=0.98,
     logits=1e-3,
 )
 HALF = Bounds(
@@ -51,6 +54,7 @@ HALF = Bounds(
     score=0.05,
     lowest_score=0.3,
     unmatched=1,
+    query_iou=0.95,
     logits=0.05,
 )
 EIGHT_BIT = Bounds(
@@ -61,9 +65,10 @@ EIGHT_BIT = Bounds(
     score=0.3,
     lowest_score=0.5,
     unmatched=1,
+    query_iou=0.7,
     logits=0.5,
 )
-ANYTHING = Bounds(0.0, 0.0, 0.5, 1.0, 0.5, 0, math.inf)
+ANYTHING = Bounds(0.0, 0.0, 0.5, 1.0, 0.5, 0, 0.5, math.inf)
 """For INT8 of random weights, which are far touchier than trained ones, and whose answers mean nothing."""
 
 
@@ -95,6 +100,8 @@ def compare(expected: Arrays, found: Arrays, bounds: Bounds = SINGLE) -> list[Fi
         figures.append(_semantic(expected["semantic"], found["semantic"], bounds))
     if "logits" in expected:
         figures.append(_logits(expected["logits"], found["logits"], bounds))
+    if "segments" in expected:
+        figures += compare_queries(expected, found, bounds)
     if "boxes" in expected:
         figures += _instances(expected, found, bounds)
     return figures
@@ -185,6 +192,50 @@ def match(ours: Arrays, theirs: Arrays, bounds: Bounds = SINGLE) -> list[tuple[i
 
 def _largest_difference(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
     return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max()) if len(a) else 0.0
+
+
+def compare_queries(expected: Arrays, found: Arrays, bounds: Bounds) -> list[Figure]:
+    """Figures for two sets of a query network's outputs: the kept queries, and who owns each pixel.
+
+    Two that tie may change places, and with half precision the weakest may be on one side alone: queries are
+    paired by their class and the pixels that they own.
+    """
+    equal = pixels = wanted = matched = 0
+    kept, worst = [0, 0], 0.0
+    for i in range(len(expected["segments"])):
+        ours, theirs = (side["segments"][i].astype(np.int64).ravel() for side in (expected, found))
+        shared = np.bincount(ours * 256 + theirs, minlength=1 << 16).reshape(256, 256)
+        # What a slot owns, inside of its mask and outside.
+        owned = shared.reshape(2, 128, 2, 128).sum(axis=(0, 2))
+        union = owned.sum(axis=1)[:, None] + owned.sum(axis=0) - owned
+        iou = owned / np.maximum(union, 1)
+        scores = [side["scores"][i].astype(np.float64) for side in (expected, found)]
+        for k, side in enumerate(scores):
+            kept[k] += np.count_nonzero(side > 0)
+        partner = iou.argmax(axis=1)
+        for slot in np.flatnonzero((scores[0] > 0) & (owned.sum(axis=1)[: len(scores[0])] > 0)).tolist():
+            other = int(partner[slot])
+            wanted += 1
+            alike = other < len(scores[1]) and expected["labels"][i][slot] == found["labels"][i][other]
+            if alike and iou[slot, other] >= bounds.query_iou:
+                matched += 1
+                worst = max(worst, abs(scores[0][slot] - scores[1][other]))
+        slots = np.arange(128)
+        # Where nothing is kept, a pixel's slot means nothing.
+        nothing = not any((side > 0).any() for side in scores)
+        same = shared[slots, partner].sum() + shared[slots + 128, partner + 128].sum()
+        equal += len(ours) if nothing else int(same)
+        pixels += len(ours)
+    share = equal / pixels
+    text = f"{matched} of {wanted} that own pixels the same (IoU {bounds.query_iou:g}), scores within {worst:.1g}"
+    if not any(kept):
+        text = "none kept on either side, which proves nothing"
+    missing = max(wanted - matched, abs(kept[0] - kept[1]))
+    good = missing <= max(bounds.unmatched, (1 - bounds.matched) * wanted) and bool(worst <= bounds.score)
+    return [
+        Figure("queries", f"{kept[0]} and {kept[1]} kept; {text}" if any(kept) else text, good),
+        Figure("segments", f"{100 * share:.3f}% of pixels equal", share >= bounds.pixels),
+    ]
 
 
 def _used(outputs: Arrays, i: int) -> dict[str, NDArray[np.generic]]:

@@ -18,6 +18,12 @@ Outputs = Mapping[str, NDArray[np.generic]]
 """Tensors by name, as the design's contract has them: the first axis is the batch."""
 
 
+_NOT_FINITE = (
+    "the engine gave numbers that are not finite; its precision is too low for this network: "
+    "build it again in FP32"
+)
+
+
 @dataclass(frozen=True)
 class Detections:
     """Detections of one frame, by descending score, boxes in frame pixels."""
@@ -48,10 +54,7 @@ def decode_detections(outputs: Outputs, i: int, letterbox: Letterbox, score_thre
     boxes = letterbox.boxes_to_frame(np.asarray(outputs["boxes"][i][used], dtype=np.float32))
     masks = np.asarray(outputs["masks"][i][used], dtype=np.float32)
     if not all(np.isfinite(numbers).all() for numbers in (scores, boxes, masks)):
-        raise EngineError(
-            "the engine gave numbers that are not finite; its precision is too low for this network: "
-            "build it again in FP32"
-        )
+        raise EngineError(_NOT_FINITE)
     height, width = letterbox.frame
     on_frame = (boxes[:, 0] < width) & (boxes[:, 1] < height)
     return Detections(
@@ -59,6 +62,50 @@ def decode_detections(outputs: Outputs, i: int, letterbox: Letterbox, score_thre
         scores=scores[used[on_frame]],
         labels=np.asarray(outputs["labels"][i][used[on_frame]], dtype=np.int32),
         masks=masks[on_frame],
+    )
+
+
+@dataclass(frozen=True)
+class Queries:
+    """The kept queries of one frame, as :func:`segopt.merge.merge_queries` takes them."""
+
+    frame: tuple[int, int]
+    """Height and width of the frame."""
+    segments: NDArray[np.uint8]
+    """uint8 [h, w]: the part of the graph's map on which the frame lies."""
+    scores: NDArray[np.float32]
+    """float32 [K], descending; negative where a slot is unused."""
+    labels: NDArray[np.int32]
+    mask_areas: NDArray[np.int64]
+    """int64 [K]: pixels of each mask on this part of the map."""
+
+    @property
+    def converged(self) -> bool:
+        """False where every slot is used, so that there may have been more queries."""
+        return not self.scores.size or bool(self.scores[-1] <= 0)
+
+
+def decode_queries(outputs: Outputs, i: int, letterbox: Letterbox) -> Queries:
+    """Kept queries of frame ``i`` of a batch, without what lies in the letterbox's padding.
+
+    Raises:
+        EngineError: the engine gave numbers that are not finite.
+    """
+    scores = np.asarray(outputs["scores"][i], dtype=np.float32)
+    if not np.isfinite(scores).all():
+        raise EngineError(_NOT_FINITE)
+    whole = np.asarray(outputs["segments"][i], dtype=np.uint8)
+    scale = whole.shape[0] // letterbox.canvas[0]
+    height, width = (side * scale for side in letterbox.content)
+    # The content fills the canvas in one direction at least: cut in the other, and nothing of the mask is lost.
+    rows, columns = np.asarray(outputs["mask_rows"][i]), np.asarray(outputs["mask_columns"][i])
+    counts = columns[:, :width] if height == whole.shape[0] else rows[:, :height]
+    return Queries(
+        letterbox.frame,
+        np.ascontiguousarray(whole[:height, :width]),
+        scores,
+        np.asarray(outputs["labels"][i], dtype=np.int32),
+        counts.sum(axis=1, dtype=np.int64),
     )
 
 

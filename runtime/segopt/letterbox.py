@@ -2,7 +2,7 @@
 
 The aspect is kept, the frame sits at the top left, and the rest is padded with the mean color, which
 normalization turns into zeros: what torchvision pads its batches with
-(``torchvision/models/detection/transform.py``).
+(``torchvision/models/detection/transform.py``). A card can name another color; query networks saw black.
 """
 
 from __future__ import annotations
@@ -59,10 +59,15 @@ class Letterbox:
         x, y = width / content_width, height / content_height
         return boxes * np.array([x, y, x, y], dtype=np.float32)
 
-    def map_to_frame(self, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Label map uint8 [H, W] of the canvas -> uint8 [h, w] of the frame, nearest neighbor."""
-        content = classes[: self.content[0], : self.content[1]]
-        if self.content == self.frame:
+    def map_to_frame(self, classes: NDArray[np.uint8], *, scale: int = 1) -> NDArray[np.uint8]:
+        """Label map uint8 [H, W] of the canvas -> uint8 [h, w] of the frame, nearest neighbor.
+
+        Args:
+            classes: the map, each pixel of the canvas ``scale`` pixels high and wide.
+            scale: 1, or more where the map is finer than the canvas.
+        """
+        content = classes[: self.content[0] * scale, : self.content[1] * scale]
+        if content.shape == self.frame:
             return np.ascontiguousarray(content)
         height, width = self.frame
         # INTER_NEAREST takes the top left neighbor; INTER_NEAREST_EXACT the nearest to the pixel's center.
@@ -88,8 +93,7 @@ def letterbox_frames(frames: Sequence[Frame], card: Card) -> Prepared:
     """
     if not 0 < len(frames) <= card.batch:
         raise ValueError(f"{len(frames)} frames for a model that takes 1 to {card.batch} at once")
-    # Mean color as BGR bytes: what normalization turns into zeros.
-    padding = tuple(round(255 * mean) for mean in reversed(card.mean))
+    padding = card.padding_color[::-1]
     image = np.empty((card.batch, *card.canvas, 3), dtype=np.uint8)
     image[len(frames) :] = padding
     letterboxes = []

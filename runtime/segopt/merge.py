@@ -1,13 +1,17 @@
-"""Panoptic merging: instances and a semantic map into one map of segments.
+"""Panoptic merging: a network's answer into one map of segments.
 
-The heuristic of Panoptic FPN (Kirillov et al., 2019, section 3.3) as Detectron2 has it
+For instances and a semantic map (:func:`merge_panoptic`), the heuristic of Panoptic FPN (Kirillov et al., 2019,
+section 3.3) as Detectron2 has it
 (``detectron2/modeling/meta_arch/panoptic_fpn.py``, ``combine_semantic_and_instance_outputs``), worked inside box
 crops: no plane of the frame's size is made for any instance.
+
+For query networks (:func:`merge_queries`), the rule of MaskFormer (Cheng et al., 2021, section 4.2), of which the
+graph has done the part that needs every mask: who owns each pixel, and how many pixels each mask has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import cv2
 import numpy as np
@@ -16,6 +20,7 @@ from numpy.typing import NDArray
 from segopt.masks.bitmask import Bitmask
 from segopt.masks.paste import paste_bitmasks
 from segopt.model.card import PasteRule
+from segopt.model.tensors import OUTSIDE
 from segopt.segment import Segment
 
 
@@ -84,6 +89,84 @@ def merge_panoptic(
             ids[indices] = len(segments)
     segment_map = cv2.LUT(codes, ids) if codes.dtype == np.uint8 else ids.take(codes)
     return np.asarray(segment_map, dtype=np.int32), segments
+
+
+def merge_queries(
+    segments: NDArray[np.uint8],
+    scores: NDArray[np.float32],
+    labels: NDArray[np.integer],
+    mask_areas: NDArray[np.integer],
+    stuff: Collection[int],
+    *,
+    mask_share: float = 0.8,
+    size: tuple[int, int] | None = None,
+) -> tuple[NDArray[np.int32], list[Segment]]:
+    """Merge the kept queries of a query network into a panoptic map.
+
+    A query survives that owns more than ``mask_share`` of the pixels of its mask, and at least one inside of it.
+    It paints the pixels that it owns inside of its mask; the rest stays void. Queries of one stuff category are
+    one segment, which has the best one's score.
+
+    Args:
+        segments: uint8 [H, W], without what lies beside the frame: index of the query that owns the pixel, and 128
+            more where its own mask does not hold it.
+        scores: float32 [K], probabilities, descending; negative where a slot is unused. K is at most 128.
+        labels: int [K], category ids.
+        mask_areas: int [K], pixels of each mask on the same area.
+        stuff: category ids whose queries are one segment.
+        mask_share: least share of its mask that a query owns, 0 to 1; exactly so much is too little.
+        size: height and width of the map to make; None is that of ``segments``. Pixels are taken from the nearest.
+
+    Returns:
+        ``segment_map`` int32 of ``size``, 0 where there is no segment, and the segments by descending score, in
+        the order of their ids.
+
+    Raises:
+        ValueError: arrays whose shapes do not fit each other.
+    """
+    _check_queries(segments, scores, labels, mask_areas)
+    count = len(scores)
+    won = _areas(segments, 256)
+    owned = won[:count] + won[OUTSIDE : OUTSIDE + count]
+    # A query that owns nothing inside of its mask has nothing to paint.
+    survives = (scores > 0) & (won[:count] > 0) & (owned > mask_share * np.asarray(mask_areas, dtype=np.float64))
+    if size is not None and size != segments.shape:
+        # The codes, a byte each, and not the map, whose pixels are four.
+        resized = cv2.resize(segments, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+        segments = np.asarray(resized, dtype=np.uint8)
+        won = _areas(segments, 256)
+        survives &= won[:count] > 0
+    ids = np.zeros(256, dtype=np.int32)
+    found: list[tuple[int, int]] = []
+    of_stuff: dict[int, int] = {}
+    for slot in np.flatnonzero(survives).tolist():
+        label = int(labels[slot])
+        if label not in of_stuff:
+            found.append((slot, label))
+            if label in stuff:
+                of_stuff[label] = len(found)
+        ids[slot] = of_stuff.get(label, len(found))
+    areas = np.bincount(ids, weights=won, minlength=len(found) + 1)
+    merged = [
+        Segment(k, label, label not in stuff, float(scores[slot]), int(areas[k]))
+        for k, (slot, label) in enumerate(found, start=1)
+    ]
+    return np.asarray(cv2.LUT(segments, ids), dtype=np.int32), merged
+
+
+def _check_queries(
+    segments: NDArray[np.uint8],
+    scores: NDArray[np.float32],
+    labels: NDArray[np.integer],
+    mask_areas: NDArray[np.integer],
+) -> None:
+    if scores.ndim != 1 or len(scores) > OUTSIDE:
+        raise ValueError(f"scores has shape {scores.shape}, and must be [K], K at most {OUTSIDE}")
+    for name, array in {"labels": labels, "mask_areas": mask_areas}.items():
+        if array.shape != scores.shape:
+            raise ValueError(f"{name} has shape {array.shape}, and {len(scores)} scores want {scores.shape}")
+    if segments.ndim != 2 or segments.dtype != np.uint8 or segments.size == 0:
+        raise ValueError(f"segments is {segments.dtype} {segments.shape}, and must be uint8 [H, W] with pixels")
 
 
 class _Free:

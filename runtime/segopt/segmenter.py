@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,11 @@ from segopt.backends import Backend, Pending, open_backend
 from segopt.decode import (
     Detections,
     Outputs,
+    Queries,
     clip_boxes,
     decode_converged,
     decode_detections,
+    decode_queries,
     decode_semantic,
 )
 from segopt.errors import SuppressionWarning, UsageError
@@ -32,6 +34,7 @@ from segopt.model.card import MODES, Card, Mode
 from segopt.model.categories import names_by_id
 from segopt.model.reading import read_card
 from segopt.model.tensors import check_tensors
+from segopt.query_results import instance_result, panoptic_result, semantic_result
 from segopt.results import InstanceResult, PanopticResult, Result, SemanticResult
 from segopt.stages import Stages
 
@@ -79,11 +82,7 @@ def load(
     if precision not in (None, card.precision):
         raise UsageError(f"{path}: is {card.precision}, not {precision}; export it with --precision {precision}")
     view = _check_view(card, mode, path)
-    thresholds = Thresholds(
-        score=_fraction("score_threshold", score_threshold, card.score_threshold),
-        overlap=_fraction("overlap_threshold", overlap_threshold, card.overlap_threshold),
-        stuff_area=_area("stuff_area", stuff_area, card.stuff_area),
-    )
+    thresholds = _THRESHOLDS[card.merge](card, path, score_threshold, overlap_threshold, stuff_area)
     backend = open_backend(path, device)
     check_tensors(card, {**backend.inputs, **backend.outputs}, path)
     return Segmenter(card, backend, view, thresholds, path)
@@ -128,7 +127,7 @@ class Segmenter(Stages):
         self.backend = backend
         self.mode = mode
         self.thresholds = thresholds
-        self._assemble = _ASSEMBLERS[mode]
+        self._assemble = _QUERY_ASSEMBLERS[mode] if card.merge == "queries" else _ASSEMBLERS[mode]
         self._abandoned = False
 
     @property
@@ -174,9 +173,9 @@ class Segmenter(Stages):
             prepared = self.prepare(batch)
             results += self.finish(prepared, self.infer(prepared))
         if not all(result.converged for result in results):
+            what, options = self.card.doubt
             warnings.warn(
-                "the graph's suppression did not converge on a frame, so some boxes may be wrong; "
-                "export the model with more --suppression-steps and --candidates",
+                f"on a frame {what}; export the model with more {options}",
                 SuppressionWarning,
                 stacklevel=2,
             )
@@ -203,8 +202,10 @@ class Segmenter(Stages):
         """Start the network on prepared frames; ``result()`` of what it returns gives what :meth:`infer` would."""
         return self.backend.submit({"image": prepared.image})
 
-    def decode(self, prepared: Prepared, outputs: Outputs) -> list[Decoded]:
+    def decode(self, prepared: Prepared, outputs: Outputs) -> list[Decoded] | list[Queries]:
         """The first half of :meth:`finish`: what this view needs of the outputs, for each prepared frame."""
+        if self.card.merge == "queries":
+            return [decode_queries(outputs, i, letterbox) for i, letterbox in enumerate(prepared.letterboxes)]
         return [
             Decoded(
                 letterbox.frame,
@@ -217,7 +218,7 @@ class Segmenter(Stages):
             for i, letterbox in enumerate(prepared.letterboxes)
         ]
 
-    def assemble(self, found: Decoded) -> Result:
+    def assemble(self, found: Decoded | Queries) -> Result:
         """The second half of :meth:`finish`: paste masks and merge."""
         return self._assemble(self, found)
 
@@ -274,11 +275,48 @@ class Segmenter(Stages):
         return PanopticResult(segment_map, tuple(segments), self.card.categories["panoptic"], found.converged)
 
 
-_ASSEMBLERS: dict[Mode, Callable[[Segmenter, Decoded], Result]] = {
+_ASSEMBLERS: dict[Mode, Callable[[Segmenter, Any], Result]] = {
     "semantic": Segmenter._semantic,
     "instance": Segmenter._instance,
     "panoptic": Segmenter._panoptic,
 }
+_QUERY_ASSEMBLERS: dict[Mode, Callable[[Segmenter, Any], Result]] = {
+    "semantic": lambda segmenter, found: semantic_result(found, segmenter.card),
+    "instance": lambda segmenter, found: instance_result(found, segmenter.card),
+    "panoptic": lambda segmenter, found: panoptic_result(found, segmenter.card),
+}
+
+
+def _thresholds(
+    card: Card, _: Path, score: float | None, overlap: float | None, stuff_area: int | None
+) -> Thresholds:
+    return Thresholds(
+        score=_fraction("score_threshold", score, card.score_threshold),
+        overlap=_fraction("overlap_threshold", overlap, card.overlap_threshold),
+        stuff_area=_area("stuff_area", stuff_area, card.stuff_area),
+    )
+
+
+def _fixed_thresholds(
+    card: Card, path: Path, score: float | None, overlap: float | None, stuff_area: int | None
+) -> Thresholds:
+    """A query network's thresholds are in its file; to ask for what it has is no fault."""
+    if score not in (None, card.query_score):
+        raise UsageError(
+            f"{path}: score_threshold {score} cannot be set at run time: which query owns a pixel was decided in "
+            f"the graph, among those above {card.query_score:g}; export it again with --settings FILE.json that "
+            f'holds {{"query_score": {score}}}'
+        )
+    for name, value in (("overlap_threshold", overlap), ("stuff_area", stuff_area or None)):
+        if value is not None:
+            raise UsageError(
+                f"{path}: {name} is for networks with boxes, and this one has queries; leave it out. A query "
+                f"survives that owns more than {card.mask_share:g} of its mask, mask_share of an export's settings"
+            )
+    return Thresholds(score=card.query_score, overlap=card.mask_share, stuff_area=0)
+
+
+_THRESHOLDS = {"boxes": _thresholds, "queries": _fixed_thresholds}
 
 
 def _check_view(card: Card, mode: Mode | None, path: Path) -> Mode:

@@ -68,9 +68,7 @@ def evaluate_engine(
         done += len(batch)
         progress(min(done + evaluation.unread, len(keys)), len(keys))
     if unconverged:
-        evaluation.notes.append(
-            f"on {unconverged} pictures the model's suppression did not converge, so some boxes may be wrong"
-        )
+        evaluation.notes.append(f"on {unconverged} pictures {segmenter.card.doubt[0]}")
     return evaluation.finish()
 
 

@@ -18,7 +18,7 @@ from segopt.pipeline.run import run_pipeline
 from segopt.segmenter import Thresholds
 from segopt.sinks.making import make_sinks
 from segopt.sources import open_source
-from segopt_bench.pytorch.eager import EagerSegmenter
+from segopt_bench.pytorch.making import eager_segmenter
 from segopt_bench.pytorch.network import load_trained
 
 
@@ -47,7 +47,7 @@ def run(engine: Path, source: str, output: Path, max_frames: int | None) -> None
     card = read_card(engine)
     networks: dict[str, nn.Module] = {branch: trained.model for branch, trained in load_trained(card, {}).items()}
     thresholds = Thresholds(card.score_threshold, card.overlap_threshold, card.stuff_area)
-    segmenter = EagerSegmenter(card, thresholds, networks)
+    segmenter = eager_segmenter(card, thresholds, networks)
     with open_source(source, max_frames=max_frames) as opened:
         run_pipeline(opened, segmenter, make_sinks(["overlay"], output, opened, card.mode), batch=card.batch)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segopt.errors import SegoptError, UsageError
+from segopt.model.card import Card
 from segopt.segmenter import Segmenter
 from segopt_bench.latency.accuracy import Accuracy, measure_accuracy, write_scenes
 from segopt_bench.latency.contenders import (
@@ -115,7 +116,7 @@ def _measure_group(group: Group, pictures: Pictures, request: Request, watch: Wa
                 progress=progress,
             )
         names = [engine.name for engine in engines]
-        notes = [*group.notes, *pictures.notes, *_unconverged(measured)]
+        notes = [*group.notes, *pictures.notes, *_unconverged(measured, group.card)]
         accuracy: dict[str, Accuracy] = {}
         if request.accuracy_scenes:
             evaluated = dict(zip(names, (segmenter for _, segmenter in loaded), strict=True))
@@ -143,10 +144,10 @@ def _measure_group(group: Group, pictures: Pictures, request: Request, watch: Wa
     )
 
 
-def _unconverged(measured: Sequence[Measured]) -> list[str]:
+def _unconverged(measured: Sequence[Measured], card: Card) -> list[str]:
+    what, options = card.doubt
     return [
-        f"{each.name}: suppression did not converge on {each.unconverged:.0%} of the frames, so some boxes may be "
-        "wrong; export it with more --suppression-steps and --candidates"
+        f"{each.name}: on {each.unconverged:.0%} of the frames {what}; export it with more {options}"
         for each in measured
         if each.unconverged
     ]

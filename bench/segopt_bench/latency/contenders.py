@@ -121,7 +121,7 @@ def eager_contenders(
         return [], [Missing(EAGER, reason)]
     import torch
 
-    from segopt_bench.pytorch.eager import EagerSegmenter
+    from segopt_bench.pytorch.making import eager_segmenter
     from segopt_bench.pytorch.network import load_trained
 
     where = parse_device(device)
@@ -134,7 +134,7 @@ def eager_contenders(
         networks: dict[str, nn.Module] = {
             branch: trained.model for branch, trained in load_trained(card, options.files).items()
         }
-        segmenter = EagerSegmenter(card, thresholds, networks, device=place, half=half, compiled=compiled)
+        segmenter = eager_segmenter(card, thresholds, networks, device=place, half=half, compiled=compiled)
         return Contender(f"PyTorch {version} {how} ({title}), {precision}", precision, segmenter)
 
     kinds: list[tuple[str, Callable[[], Contender]]] = [(EAGER, lambda: contender("eager", "fp32"))]

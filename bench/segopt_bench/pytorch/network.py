@@ -20,13 +20,15 @@ from segopt.model.tensors import input_specs, output_specs
 from segopt.segmenter import Segmenter, Thresholds
 from segopt_bench.evaluation.problems import EvaluationError
 from segopt_export.classes import ClassEntry
-from segopt_export.networks.settings_file import read_settings
-from segopt_export.networks.table import NETWORKS, Branch, find_network
+from segopt_export.networks.settings_file import read_query_settings, read_settings
+from segopt_export.networks.table import NETWORKS, QUERY_NETWORKS, Branch, find_network
 from segopt_export.request import branches_of
 from segopt_export.static.build import build_graph
 from segopt_export.static.graph import SegmentationGraph
 from segopt_export.static.limits import DetectionLimits, Target
-from segopt_export.weights.loading import Trained, WeightsRequest, load_weights
+from segopt_export.weights.hub import is_hub_id
+from segopt_export.weights.live import load_any
+from segopt_export.weights.loading import Trained, WeightsRequest
 
 
 class TorchBackend(Backend):
@@ -63,7 +65,7 @@ def torch_segmenter(card: Card, thresholds: Thresholds, files: Mapping[str, Path
         ExportError: the weights cannot be had, or do not fit.
     """
     trained = load_trained(card, files)
-    limits = DetectionLimits(max_detections=card.max_detections) if card.max_detections else DetectionLimits()
+    limits = DetectionLimits(max_detections=card.max_detections or None, map_scale=card.map_scale)
     target: Target = "tensorrt" if card.target == "tensorrt" else "cpu"
     graph = build_graph(trained, card.canvas, limits, target)
     return Segmenter(card, TorchBackend(graph, card), card.mode, thresholds)
@@ -85,28 +87,35 @@ def load_trained(card: Card, files: Mapping[str, Path]) -> dict[Branch, Trained]
 
 def _load(card: Card, branch: Branch, file: Path | None) -> Trained:
     name, origin = card.networks[branch], card.weights[branch]
-    if name not in NETWORKS:
+    if name not in NETWORKS | QUERY_NETWORKS:
         # A card is data: it does not choose code to import.
         raise EvaluationError(
             f"the {branch} network {name} is of your own code, which is not run from a model file; "
-            f"networks that can be compared are {', '.join(NETWORKS)}"
+            f"networks that can be compared are {', '.join(NETWORKS | QUERY_NETWORKS)}"
         )
-    settings = read_settings(card.settings.get(branch, {}), detector=branch != "semantic")
-    network = find_network(name, branch).with_settings(settings)
+    recorded = card.settings.get(branch, {})
+    if name in QUERY_NETWORKS:
+        settings = read_query_settings(recorded)
+        network = replace(find_network(name, branch), settings=settings)
+    else:
+        settings = read_settings(recorded, detector=branch != "semantic")
+        network = find_network(name, branch).with_settings(settings)
     if file is not None:
         request = WeightsRequest(str(file), frozen_norm_eps=settings.get("frozen_norm_eps"))
     elif seed := re.fullmatch(r"random \(seed (\d+)\)", origin.name):
         request = WeightsRequest("random", seed=int(seed[1]))
     elif origin.name == "demo":
         request = WeightsRequest("demo")
-    elif origin.name == network.default_name:
+    elif network.queries is not None and is_hub_id(origin.name):
+        request = WeightsRequest(origin.name)
+    elif network.queries is None and origin.name == network.default_name:
         request = WeightsRequest("default")
     else:
         option = "--weights" if branch == card.mode else f"--{branch}-weights"
         raise EvaluationError(
             f"the {branch} weights came from the file {origin.name}; give it with {option} {origin.name}"
         )
-    trained = load_weights(network, request)
+    trained = load_any(network, request, card.canvas)
     if trained.origin.sha256 != origin.sha256:
         raise EvaluationError(
             f"{file or trained.origin.name}: are not the {branch} weights that the model was exported from "
@@ -117,6 +126,9 @@ def _load(card: Card, branch: Branch, file: Path | None) -> Trained:
 
 def _with_ids_of(card: Card, trained: Trained) -> Trained:
     """The same with the card's ids for a detector's classes: a weights file does not hold them."""
+    if trained.network.queries is not None:
+        own = [ClassEntry(c.name, c.is_thing, c.color, c.id) for c in card.categories["panoptic"]]
+        return replace(trained, classes=own) if len(own) == len(trained.classes) else trained
     things = card.categories.get("instance", ())
     if trained.network.branch == "semantic" or len(things) != len(trained.classes) - 1:
         return trained

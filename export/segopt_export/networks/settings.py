@@ -238,3 +238,11 @@ SETTINGS: Mapping[str, Setting] = {
 
 OF_ANY_NETWORK = ("image_mean", "image_std")
 """What semantic networks have, too."""
+
+QUERY_SETTINGS: Mapping[str, Callable[[Any], Any]] = {
+    "image_mean": values.mean,
+    "image_std": values.std,
+    "query_score": values.fraction,
+    "mask_share": values.fraction,
+}
+"""What query networks have, and how it is parsed: see :class:`segopt.model.card.Card` for the thresholds."""

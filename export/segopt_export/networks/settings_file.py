@@ -10,7 +10,32 @@ from typing import Any
 
 from segopt.errors import ExportError
 from segopt_export.networks.setting_values import to_json
-from segopt_export.networks.settings import OF_ANY_NETWORK, SETTINGS, Settings
+from segopt_export.networks.settings import OF_ANY_NETWORK, QUERY_SETTINGS, SETTINGS, Settings
+
+
+def read_query_settings(source: Path | Mapping[str, Any]) -> Settings:
+    """Read the settings of a query network: normalization, and the thresholds of its merge.
+
+    Args:
+        source: the JSON file, or what is in it.
+
+    Raises:
+        ExportError: names the file, the key and what it must be.
+    """
+    name, content = (str(source), _read(source)) if isinstance(source, Path) else ("settings", to_json(source))
+    if not isinstance(content, Mapping):
+        raise ExportError(f'{name}: must be a JSON object, such as {{"query_score": 0.8}}')
+    parsed = {}
+    for key, value in content.items():
+        if key not in QUERY_SETTINGS:
+            raise ExportError(
+                f"{name}: has an unknown key {str(key)[:40]!r}; query networks have {', '.join(QUERY_SETTINGS)}"
+            )
+        try:
+            parsed[key] = QUERY_SETTINGS[key](value)
+        except ValueError as error:
+            raise ExportError(f"{name}: {key} is {_short(value)}, and {error}") from None
+    return parsed
 
 
 def read_settings(source: Path | Mapping[str, Any], *, detector: bool) -> Settings:

@@ -13,6 +13,7 @@ from torchvision.models import WeightsEnum, get_model, get_model_weights
 
 from segopt.errors import ExportError
 from segopt_export.networks.detectron2_zoo import ZOO, ZooFile
+from segopt_export.networks.eomt import EoMT, EomtShape
 from segopt_export.networks.families import DETECTRON2, TORCHVISION
 from segopt_export.networks.maskrcnn_resnet import maskrcnn_resnet_fpn
 from segopt_export.networks.mobilenet import fcn_mobilenet_v3_small_fpn, maskrcnn_mobilenet_v3_small_fpn
@@ -48,6 +49,8 @@ class Network:
     """What a built network is given before its weights, and they do not hold."""
     module: nn.Module | None = None
     """A network of the user's own, as it came: there is nothing to build."""
+    queries: EomtShape | None = None
+    """Query networks: their usual sizes, on COCO's panoptic classes; a weights folder says its own."""
 
     def build(self, *classes: int, auxiliary: bool = False) -> nn.Module:
         """The untrained network, in eval mode.
@@ -177,15 +180,47 @@ DEMO_NETWORKS: dict[Branch, str] = {
 """The networks whose weights are part of the package."""
 
 
+ANY_EOMT = "eomt"
+"""The query network whose sizes are those of its weights."""
+
+
+def _eomt(name: str, shape: EomtShape) -> Network:
+    return Network(
+        name,
+        "panoptic",
+        class_layer="class_predictor",
+        builder=lambda classes: EoMT(replace(shape, classes=classes)),
+        queries=shape,
+    )
+
+
+QUERY_NETWORKS: dict[str, Network] = {
+    network.name: network
+    for network in (
+        _eomt(ANY_EOMT, EomtShape(hidden=384, layers=12, heads=6, blocks=4, classes=133)),
+        _eomt("eomt_small", EomtShape(hidden=384, layers=12, heads=6, blocks=3, classes=133)),
+        _eomt("eomt_base", EomtShape(hidden=768, layers=12, heads=12, blocks=3, classes=133)),
+        _eomt("eomt_large", EomtShape(hidden=1024, layers=24, heads=16, blocks=4, classes=133)),
+    )
+}
+"""Networks whose queries are a segment each. They give things and stuff at once, and have no boxes."""
+
+
 def find_network(name: str, branch: Branch) -> Network:
     """Look a network up.
 
     Raises:
         ExportError: there is none of this name, or it is of the other branch.
     """
-    names = [network.name for network in NETWORKS.values() if network.branch == branch]
+    networks = NETWORKS | QUERY_NETWORKS
+    names = [network.name for network in networks.values() if network.branch == branch]
     if name in names:
-        return NETWORKS[name]
+        return networks[name]
+    if name in QUERY_NETWORKS:
+        raise ExportError(
+            f"{name} gives things and stuff at once: export it with --mode panoptic; its file also has a {branch} "
+            "view"
+        )
     if name in NETWORKS:
         raise ExportError(
             f"{name} is for {NETWORKS[name].branch} segmentation; {branch} networks are {', '.join(names)}"

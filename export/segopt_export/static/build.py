@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from segopt.errors import ExportError
-from segopt.model.card import IMAGENET_MEAN, IMAGENET_STD
-from segopt_export.classes import label_ids
+from segopt.model.card import IMAGENET_MEAN, IMAGENET_STD, MAX_SLOTS
+from segopt_export.classes import label_ids, query_categories
+from segopt_export.networks.eomt import EoMT
 from segopt_export.networks.setting_values import RGB, mean, std, to_json
 from segopt_export.networks.settings import is_detector
 from segopt_export.networks.table import Branch
@@ -15,8 +16,13 @@ from segopt_export.static.graph import GraphBranch, Normalize, Renormalized, Seg
 from segopt_export.static.limits import DetectionLimits, Target
 from segopt_export.static.maskrcnn import StaticMaskRCNN
 from segopt_export.static.panoptic_fpn import StaticPanopticFPN
+from segopt_export.static.queries import StaticQueries
 from segopt_export.static.semantic import StaticSemantic
 from segopt_export.weights.loading import Trained
+
+QUERY_SCORE = 0.8
+USUAL_SLOTS = 100
+"""Of query networks: COCO's pictures have a dozen segments."""
 
 Normalization = tuple[RGB, RGB]
 """Mean and standard deviation of pixels scaled to 0..1, RGB."""
@@ -32,12 +38,31 @@ def build_graph(
         "panoptic": partial(StaticPanopticFPN, canvas=canvas, limits=limits, target=target),
     }
     shared = shared_normalization(trained)
-    branches = []
+    branches: list[GraphBranch] = []
     for branch, network in trained.items():
+        if isinstance(network.model, EoMT):
+            branches.append(_queries(network, network.model, canvas, limits))
+            continue
         made = makers[branch](network.model, label_ids=label_ids(network.classes))
         own = normalization_of(network)
         branches.append(made if own == shared else Renormalized(made, Normalize(*shared), Normalize(*own)))
     return SegmentationGraph(Normalize(*shared), branches).eval()
+
+
+def _queries(network: Trained, model: EoMT, canvas: tuple[int, int], limits: DetectionLimits) -> StaticQueries:
+    return StaticQueries(
+        model,
+        canvas,
+        slots=query_slots(model, limits),
+        label_ids=[category.id for category in query_categories(network.classes)],
+        query_score=network.network.settings.get("query_score", QUERY_SCORE),
+        map_scale=limits.map_scale,
+    )
+
+
+def query_slots(model: EoMT, limits: DetectionLimits) -> int:
+    """How many queries of a picture are kept at most."""
+    return min(limits.max_detections or USUAL_SLOTS, MAX_SLOTS, model.shape.queries)
 
 
 def shared_normalization(trained: Mapping[Branch, Trained]) -> Normalization:

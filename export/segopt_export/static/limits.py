@@ -21,3 +21,5 @@ class DetectionLimits:
     suppression_steps: int = 20
     roi_align: RoiAlign | None = None
     """None is what is fast on the target: gather on a CPU, grid with TensorRT."""
+    map_scale: int = 1
+    """Query networks: sides of the graph's map in those of the canvas."""

@@ -13,6 +13,7 @@ from segopt_export.networks.panoptic_fpn import PanopticFPN
 from segopt_export.networks.parts import check_detector, count_detector_classes, count_semantic_classes
 from segopt_export.networks.table import Network
 from segopt_export.weights.checkpoint import read_groups, sha256_of
+from segopt_export.weights.eomt import load_eomt
 from segopt_export.weights.file_kinds import note_on_name
 from segopt_export.weights.loading import (
     COUNTER,
@@ -40,6 +41,8 @@ def load_any(network: Network, request: WeightsRequest, canvas: tuple[int, int])
     Raises:
         ExportError: the weights cannot be had or do not fit, or a static graph cannot carry the network.
     """
+    if network.queries is not None:
+        return load_eomt(network, request)
     if network.module is None:
         return load_weights(network, request)
     model, name = network.module, network.name

@@ -34,7 +34,10 @@ def export(
     semantic: Annotated[str | None, typer.Option(help="Panoptic: the semantic network.")] = None,
     instance: Annotated[str | None, typer.Option(help="Panoptic: the instance network.")] = None,
     weights: Annotated[
-        str | None, typer.Option(help="default, demo, random, or a .pth, .pt, .safetensors or .pkl file.")
+        str | None,
+        typer.Option(
+            help="default, demo, random, a .pth, .pt, .safetensors or .pkl file, or a folder of Hugging Face's."
+        ),
     ] = None,
     semantic_weights: Annotated[
         str | None, typer.Option(help="Panoptic: weights of the semantic network.")
@@ -99,6 +102,9 @@ def export(
             show_default="the network's own rpn_post_nms_top_n_test, 1000",
         ),
     ] = None,
+    map_scale: Annotated[
+        int, typer.Option(help="Query networks: 2 makes a map of twice the canvas's sides, for finer borders.")
+    ] = 1,
     roi_align: Annotated[
         str | None,
         typer.Option(
@@ -179,6 +185,7 @@ def export(
         candidates=candidates,
         suppression_steps=suppression_steps,
         proposals=proposals,
+        map_scale=map_scale,
         roi_align=roi_align or ("gather" if builder and grid_sample_is_wrong(builder) else None),
         frozen_norm_eps=frozen_norm_eps,
         precision=precision or ("fp16" if builder else "fp32"),

@@ -156,15 +156,25 @@ def describe(card: Card, size: int) -> Iterator[tuple[str, str]]:
             yield kind, f"{name}: {spec}, {MEANINGS[name]}"
     for view, categories in card.categories.items():
         yield f"{view} classes", _classes(categories)
-    if card.mode == "panoptic":
+    if card.merge == "queries":
+        yield from _describe_queries(card)
+    elif card.mode == "panoptic":
         yield "stuff", f"from the semantic map, {len(set(card.stuff_classes.values()))} of the classes"
-    if card.mode != "semantic":
+    if card.mode != "semantic" and card.merge == "boxes":
         yield "detections", f"at most {card.max_detections}, masks laid as {card.mask_paste} does"
         yield "score threshold", f"{card.score_threshold:g}"
-    if card.mode == "panoptic":
+    if card.mode == "panoptic" and card.merge == "boxes":
         yield "overlap threshold", f"{card.overlap_threshold:g}"
         yield "stuff area", f"{card.stuff_area} pixels at least"
     yield "made with", ", ".join(f"{name} {version}" for name, version in card.versions.items()) or "unknown"
+
+
+def _describe_queries(card: Card) -> Iterator[tuple[str, str]]:
+    stuff = sum(not category.is_thing for category in card.categories["panoptic"])
+    yield "merge", f"of queries, in the graph; {stuff} of the classes are stuff"
+    yield "queries", f"at most {card.max_detections} kept, of a probability above {card.query_score:g}"
+    yield "mask share", f"above {card.mask_share:g}: what a query owns of its mask"
+    yield "padding", "red {}, green {}, blue {}".format(*card.padding_color)
 
 
 def _half(card: Card) -> str:

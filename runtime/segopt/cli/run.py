@@ -21,6 +21,7 @@ from segopt.errors import UsageError
 from segopt.interrupts import exit_status, held
 
 if TYPE_CHECKING:
+    from segopt.model.card import Card
     from segopt.pipeline.run import RunStats, Saved
     from segopt.segmenter import Segmenter
     from segopt.sources import Source
@@ -201,7 +202,7 @@ def _drive(segmenter: Segmenter, source: Source, saves: Collection[str], folder:
         if stats.network_hangs:
             typer.echo("segopt: the network did not come back; what was done before it is kept", err=True)
         _say_notes([*source.notes[said:], *stats.notes])
-        _say_stats(stats)
+        _say_stats(stats, segmenter.card)
         _say_gaps(source)
         _say_what_is_kept(saved)
     return 0 if stats.interrupt is None else exit_status(stats.interrupt)
@@ -285,7 +286,7 @@ def _progress(source: Source) -> Iterator[Callable[[int], None] | None]:
         yield update
 
 
-def _say_stats(stats: RunStats) -> None:
+def _say_stats(stats: RunStats, card: Card) -> None:
     words = [f"{_frames(stats.frames)} in {stats.seconds:.1f} s ({stats.fps:.1f} fps)"]
     if stats.dropped:
         words.append(f"{stats.dropped} passed over to keep up with the source")
@@ -294,10 +295,8 @@ def _say_stats(stats: RunStats) -> None:
     typer.echo(", ".join(words))
     _say_stages(stats)
     if stats.unconverged:
-        typer.echo(
-            f"on {_frames(stats.unconverged)} the model's suppression did not converge, so some boxes may be "
-            "wrong; export it with more --suppression-steps and --candidates"
-        )
+        what, options = card.doubt
+        typer.echo(f"on {_frames(stats.unconverged)} {what}; export it with more {options}")
 
 
 _STAGES = {"decode": "read, decode, letterbox", "infer": "network", "finish": "merge, draw, write"}

@@ -16,8 +16,11 @@ from segopt.errors import CardError, what_is_wrong
 from segopt.model.categories import Category
 from segopt.model.fields import flag, fraction, one_of, rgb_fractions, text, texts, texts_by_name, whole
 
-SCHEMA = 1
+SCHEMA = 2
+"""The newest. Files that need none of its members are written as schema 1, which older versions read."""
 METADATA_KEY = "segopt.card"
+MAX_SLOTS = 128
+"""Of queries: a slot is seven bits of a byte."""
 _LONGEST = 1 << 23
 """Characters of a card: forty thousand classes."""
 
@@ -31,6 +34,11 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 PasteRule = Literal["torchvision", "detectron2"]
 """How a 28x28 mask is laid onto pixels; see :mod:`segopt.masks.paste`."""
+
+
+Merge = Literal["boxes", "queries"]
+"""How a network's outputs become segments: boxes with masks and a label map
+(:func:`segopt.merge.merge_panoptic`), or queries that are a segment each (:func:`segopt.merge.merge_queries`)."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,36 @@ class Card:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Branch to what its network does and its weights do not hold (anchors, thresholds, mean), in torchvision's
     words; files from before this was recorded have none."""
-    schema: int = SCHEMA
+    merge: Merge = "boxes"
+    padding: tuple[int, int, int] | None = None
+    """RGB, 0 to 255, of what lies beside a frame on the canvas; None is the mean color."""
+    query_score: float = 0.8
+    """Queries: one is kept whose class has a larger probability. It is fixed in the graph."""
+    mask_share: float = 0.8
+    """Queries: one survives that owns more than this share of its own mask."""
+    map_scale: int = 1
+    """Queries: sides of the graph's map in those of the canvas."""
+
+    @property
+    def schema(self) -> int:
+        """The lowest schema that has all of this card's members."""
+        return SCHEMA if self.merge == "queries" else 1
+
+    @property
+    def padding_color(self) -> tuple[int, int, int]:
+        """RGB, 0 to 255: what lies beside a frame on the canvas."""
+        red, green, blue = self.padding or (round(255 * mean) for mean in self.mean)
+        return red, green, blue
+
+    @property
+    def doubt(self) -> tuple[str, str]:
+        """What is wrong where a result is not ``converged``, and the export's options that mend it."""
+        if self.merge == "queries":
+            return "had more segments than the model has slots, so some may be missing", "--max-detections"
+        return (
+            "the model's suppression did not converge, so some boxes may be wrong",
+            "--suppression-steps and --candidates",
+        )
 
     @property
     def views(self) -> tuple[Mode, ...]:
@@ -100,7 +137,9 @@ class Card:
         members = dataclasses.asdict(self)
         if not self.settings:
             del members["settings"]
-        return members
+        for name in _OF_QUERIES if self.merge == "boxes" else _OF_BOXES:
+            del members[name]
+        return {**members, "schema": self.schema}
 
     @classmethod
     def from_json(cls, text: str, *, source: str) -> Card:
@@ -120,9 +159,9 @@ class Card:
             schema = data["schema"]
         except (ValueError, TypeError, KeyError, RecursionError):
             raise CardError(f"{source}: its segopt card is damaged; export the model again") from None
-        if schema != SCHEMA:
+        if type(schema) is not int or not 1 <= schema <= SCHEMA:
             raise CardError(
-                f"{source}: its card has schema {str(schema)[:20]!r} and this segopt reads {SCHEMA}; "
+                f"{source}: its card has schema {str(schema)[:20]!r} and this segopt reads 1 to {SCHEMA}; "
                 "export the model again, or install the segopt that made it (`versions` in the card)"
             )
         try:
@@ -132,9 +171,15 @@ class Card:
         raise CardError(f"{source}: its segopt card is damaged ({what}); export the model again")
 
 
+_OF_QUERIES = ("merge", "padding", "query_score", "mask_share", "map_scale")
+_OF_BOXES = ("mask_paste", "score_threshold", "overlap_threshold", "stuff_area")
+"""Members that the other way of merging has no use for."""
+
+
 def _card_from(data: Mapping[str, Any]) -> Card:
     """Build a card from JSON, believing nothing: the file may be damaged or made by others."""
     height, width = data["canvas"]
+    own: dict[str, Any] = _of_queries(data) if data["schema"] > 1 else _of_boxes(data)
     card = Card(
         mode=one_of(MODES, data["mode"], "mode"),
         networks=texts_by_name(data["networks"], "networks"),
@@ -154,23 +199,46 @@ def _card_from(data: Mapping[str, Any]) -> Card:
             for index, category in data["stuff_classes"].items()
         },
         max_detections=whole(data["max_detections"], 0, "max_detections"),
-        mask_paste=one_of(get_args(PasteRule), data["mask_paste"], "mask_paste"),
         mean=rgb_fractions(data["mean"], "mean"),
         std=rgb_fractions(data["std"], "std"),
         target=one_of(("cpu", "tensorrt"), data["target"], "target"),
-        score_threshold=fraction(data["score_threshold"], "score_threshold"),
-        overlap_threshold=fraction(data["overlap_threshold"], "overlap_threshold"),
-        stuff_area=whole(data["stuff_area"], 0, "stuff_area"),
         versions=texts_by_name(data["versions"], "versions"),
         # Files older than half precision have neither.
         half_share=fraction(data.get("half_share", 0.0), "half_share"),
         float_layers=texts(data.get("float_layers", []), "float_layers"),
         settings={text(branch, "branch"): dict(values) for branch, values in data.get("settings", {}).items()},
+        **own,
     )
     missing = {card.mode, *(("semantic", "instance") if card.mode == "panoptic" else ())} - set(card.categories)
     if missing:
         raise ValueError(f"it has no {', '.join(sorted(missing))} classes")
     return card
+
+
+def _of_boxes(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "mask_paste": one_of(get_args(PasteRule), data["mask_paste"], "mask_paste"),
+        "score_threshold": fraction(data["score_threshold"], "score_threshold"),
+        "overlap_threshold": fraction(data["overlap_threshold"], "overlap_threshold"),
+        "stuff_area": whole(data["stuff_area"], 0, "stuff_area"),
+    }
+
+
+def _of_queries(data: Mapping[str, Any]) -> dict[str, Any]:
+    padding = data["padding"]
+    if padding is not None:
+        red, green, blue = (whole(level, 0, "padding", 255) for level in padding)
+        padding = (red, green, blue)
+    if data["mode"] != "panoptic":
+        raise ValueError(f"mode {data['mode']!r} of a query network")
+    whole(data["max_detections"], 1, "max_detections", MAX_SLOTS)
+    return {
+        "merge": one_of(("queries",), data["merge"], "merge"),
+        "padding": padding,
+        "query_score": fraction(data["query_score"], "query_score"),
+        "mask_share": fraction(data["mask_share"], "mask_share"),
+        "map_scale": whole(data["map_scale"], 1, "map_scale", 4),
+    }
 
 
 def _category(entry: Mapping[str, Any]) -> Category:

@@ -40,7 +40,12 @@ MEANINGS: Mapping[str, str] = {
     "labels": "class ids as in the card",
     "masks": "probability inside the box",
     "converged": "1 where suppression is exact",
+    "segments": "winning slot, + 128 outside of its mask",
+    "mask_rows": "pixels of each slot's mask in each row",
+    "mask_columns": "and in each column",
 }
+OUTSIDE = 128
+"""Added to a pixel's slot in ``segments`` where the slot's own mask is below one half."""
 
 
 def input_specs(card: Card) -> dict[str, TensorSpec]:
@@ -51,6 +56,15 @@ def input_specs(card: Card) -> dict[str, TensorSpec]:
 def output_specs(card: Card, mask_side: int = MASK_SIDE) -> dict[str, TensorSpec]:
     """The outputs of a model with this card, by name, in the graph's order; masks are square."""
     b, n = card.batch, card.max_detections
+    if card.merge == "queries":
+        height, width = (side * card.map_scale for side in card.canvas)
+        return {
+            "segments": TensorSpec(np.dtype(np.uint8), (b, height, width)),
+            "scores": TensorSpec(np.dtype(np.float32), (b, n)),
+            "labels": TensorSpec(np.dtype(np.int32), (b, n)),
+            "mask_rows": TensorSpec(np.dtype(np.int32), (b, n, height)),
+            "mask_columns": TensorSpec(np.dtype(np.int32), (b, n, width)),
+        }
     semantic = {"semantic": TensorSpec(np.dtype(np.uint8), (b, *card.canvas))}
     instance = {
         "boxes": TensorSpec(np.dtype(np.float32), (b, n, 4)),

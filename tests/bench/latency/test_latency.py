@@ -219,7 +219,7 @@ def test_suppression_that_did_not_converge_is_said(tmp_path, segopt_cli):
     engine = tiny.instance_engine(tmp_path / "i.onnx", converged=False)
     status, out, _ = segopt_cli("bench", "--engine", engine, *SHORT)
     assert status == 0
-    assert "suppression did not converge on 100% of the frames" in out
+    assert "on 100% of the frames the model's suppression did not converge" in out
 
 
 def test_layers_are_shares_of_the_whole(panoptic_engine, segopt_cli):

@@ -42,11 +42,31 @@ PANOPTIC = Card(
     half_share=0.975,
     float_layers=("branches.0.model.backbone.conv1", "branches.0.model.classifier.4"),
 )
+QUERIES = Card(
+    mode="panoptic",
+    networks={"panoptic": "eomt_small"},
+    canvas=(640, 640),
+    batch=1,
+    precision="fp16",
+    categories={
+        "panoptic": (*tiny.THINGS, tiny.SKY),
+        "semantic": tiny.SEMANTIC_CATEGORIES,
+        "instance": tiny.THINGS,
+    },
+    weights={"panoptic": WeightsOrigin("folder", "0" * 64)},
+    stuff_classes={3: tiny.SKY.id},
+    max_detections=100,
+    merge="queries",
+    padding=(0, 1, 255),
+    query_score=0.7,
+    mask_share=0.6,
+    map_scale=2,
+)
 ADDED_LATER = {"half_share": 0.0, "float_layers": (), "settings": {}}
 """Fields that older files have not, and what they mean there."""
 
 
-@pytest.mark.parametrize("card", [SEMANTIC, PANOPTIC], ids=lambda card: card.mode)
+@pytest.mark.parametrize("card", [SEMANTIC, PANOPTIC, QUERIES], ids=lambda card: f"{card.mode} {card.merge}")
 def test_a_card_is_read_as_it_was_written(card):
     text = card.to_json()
     again = Card.from_json(text, source="model.onnx")
@@ -70,7 +90,7 @@ def test_fields_that_this_version_does_not_know_are_let_be():
 def test_a_card_of_another_schema_says_which_are_read(schema):
     text = json.dumps(json.loads(SEMANTIC.to_json()) | {"schema": schema})
     with pytest.raises(
-        CardError, match=rf"^model\.onnx: its card has schema .* this segopt reads {SCHEMA};"
+        CardError, match=rf"^model\.onnx: its card has schema .* this segopt reads 1 to {SCHEMA};"
     ) as caught:
         Card.from_json(text, source="model.onnx")
     assert_one_line(caught.value)
@@ -134,6 +154,33 @@ def test_a_value_that_cannot_be_is_named(path, value, message):
     assert_one_line(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("merge", "boxes", "merge 'boxes'"),
+        ("mode", "instance", "mode 'instance' of a query network"),
+        ("padding", [0, 0], "values to unpack"),
+        ("padding", [0, 0, 256], "padding 256"),
+        ("query_score", -0.1, "query_score -0.1"),
+        ("mask_share", "0.8", "mask_share '0.8'"),
+        ("map_scale", 0, "map_scale 0"),
+        ("max_detections", 129, "max_detections 129"),
+    ],
+)
+def test_a_query_networks_value_that_cannot_be_is_named(field, value, message):
+    data = json.loads(QUERIES.to_json()) | {field: value}
+    with pytest.raises(CardError, match=rf"damaged \(.*{message}"):
+        Card.from_json(json.dumps(data), source="model.onnx")
+
+
+def test_what_needs_no_queries_is_written_for_older_versions():
+    members = json.loads(PANOPTIC.to_json())
+    assert members["schema"] == 1
+    assert "merge" not in members
+    assert json.loads(QUERIES.to_json())["schema"] == 2
+    assert "overlap_threshold" not in json.loads(QUERIES.to_json())
+
+
 @pytest.mark.parametrize("field", ADDED_LATER)
 def test_a_file_older_than_a_field_is_read(field):
     data = json.loads(PANOPTIC.to_json())
@@ -142,9 +189,13 @@ def test_a_file_older_than_a_field_is_read(field):
     assert card == dataclasses.replace(PANOPTIC, **{field: ADDED_LATER[field]})
 
 
-@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Card) if f.name not in ADDED_LATER])
-def test_a_field_that_is_missing_is_named(field):
-    data = json.loads(PANOPTIC.to_json())
+@pytest.mark.parametrize(
+    ("card", "field"),
+    [(card, name) for card in (PANOPTIC, QUERIES) for name in card.members() if name not in ADDED_LATER],
+    ids=lambda value: value if isinstance(value, str) else value.merge,
+)
+def test_a_field_that_is_missing_is_named(card, field):
+    data = json.loads(card.to_json())
     del data[field]
     with pytest.raises(CardError, match="is damaged" if field == "schema" else f"it has no '{field}'"):
         Card.from_json(json.dumps(data), source="model.onnx")

@@ -14,28 +14,32 @@ from segopt.model.card import METADATA_KEY, SCHEMA, Card
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 MODEL = GOLDEN / "panoptic-schema-1.onnx"
+QUERIES = GOLDEN / "queries-schema-2.onnx"
 
 
 def test_the_file_format_is_what_it_was():
     """These are in files on people's disks. A change here is a new schema, beside the old ones."""
     assert METADATA_KEY == "segopt.card"
-    assert SCHEMA == 1
+    assert SCHEMA == 2
 
 
-def test_a_model_gives_the_answer_that_was_recorded():
-    answer = np.load(GOLDEN / "panoptic-schema-1-answer.npz")
-    with segopt.load(MODEL, device="cpu") as segmenter:
+@pytest.mark.parametrize("name", ["panoptic-schema-1", "queries-schema-2"])
+def test_a_model_gives_the_answer_that_was_recorded(name):
+    answer = np.load(GOLDEN / f"{name}-answer.npz")
+    with segopt.load(GOLDEN / f"{name}.onnx", device="cpu") as segmenter:
         result = segmenter(answer["frame"])
     np.testing.assert_array_equal(result.segment_map, answer["segment_map"])
     found = [(s.id, s.category_id, s.is_thing, s.score, s.area) for s in result.segments]
     np.testing.assert_array_equal(np.array(found), answer["segments"])
 
 
-@pytest.mark.parametrize("text", ["model", "file"])
+@pytest.mark.parametrize("text", ["model", "file", "queries", "file of queries"])
 def test_a_card_is_written_as_it_was_read(text):
     written = {
         "model": lambda: onnx.load(MODEL).metadata_props[0].value,
         "file": lambda: (GOLDEN / "card-schema-1.json").read_text(),
+        "queries": lambda: onnx.load(QUERIES).metadata_props[0].value,
+        "file of queries": lambda: (GOLDEN / "card-schema-2.json").read_text(),
     }[text]()
     card = Card.from_json(written, source="golden")
     assert json.loads(card.to_json()) == json.loads(written)
@@ -63,3 +67,13 @@ def test_a_sidecar_says_what_it_said(tmp_path):
     assert found.card == segopt.read_card(MODEL) == segopt.read_card(plan)
     assert found.plan.rebuild_command(plan).startswith("segopt build ")
     assert json.loads(found.to_json()) == json.loads((GOLDEN / "panoptic-schema-1.plan.json").read_text())
+
+
+def test_the_card_of_a_query_network_says_what_it_said():
+    card = Card.from_json((GOLDEN / "card-schema-2.json").read_text(), source="golden")
+    assert (card.schema, card.mode, card.merge) == (2, "panoptic", "queries")
+    assert card.networks == {"panoptic": "eomt_small"}
+    assert (card.canvas, card.padding, card.map_scale) == ((640, 640), (0, 0, 0), 1)
+    assert (card.query_score, card.mask_share, card.max_detections) == (0.8, 0.8, 100)
+    assert len(card.stuff_classes) == 53
+    assert card.categories["panoptic"][0] == segopt.Category(1, "person", is_thing=True, color=(220, 20, 60))

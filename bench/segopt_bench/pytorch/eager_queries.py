@@ -1,0 +1,122 @@
+"""A query network of a card as it is without segopt: its forward and the usual post-processing, run eagerly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from segopt.frame import Frame
+from segopt.letterbox import Letterbox, Prepared, letterbox_frames
+from segopt.model.card import Card
+from segopt.results import PanopticResult
+from segopt.segment import Segment
+from segopt.stages import Stages
+from segopt_export.networks.eomt import Attention, EoMT, fit_to_canvas
+
+Answer = tuple[Tensor, Tensor]
+"""Of one frame: mask logits [Q, h, w], class logits [Q, classes + 1]."""
+
+
+class EagerQueries(Stages):
+    """Does the job of a panoptic :class:`segopt.segmenter.Segmenter` for a query network, with PyTorch alone.
+
+    Every query's mask is enlarged to the canvas, cut, and resized to the frame; who owns a pixel and which query
+    survives is worked out on planes of the frame's size, as MaskFormer's and EoMT's own code has it.
+
+    Args:
+        card: of the exported model.
+        network: in eval mode; changed in place.
+        device: ``cpu``, ``cuda`` or ``cuda:1``.
+        half: run in mixed half precision (autocast), which is for a GPU.
+        compiled: pass the network to ``torch.compile``.
+    """
+
+    def __init__(
+        self, card: Card, network: EoMT, *, device: str = "cpu", half: bool = False, compiled: bool = False
+    ) -> None:
+        self.card = card
+        self._device = torch.device(device)
+        self._half = half
+        fit_to_canvas(network, card.canvas)
+        for module in network.modules():
+            if isinstance(module, Attention):
+                module.attend = fused_attention
+        network.to(self._device)
+        self._network = torch.compile(network) if compiled else network
+        self._mean, self._std = (
+            torch.tensor(values, device=self._device).reshape(3, 1, 1) for values in (card.mean, card.std)
+        )
+        self._categories = card.categories["panoptic"]
+
+    @property
+    def batch(self) -> int:
+        """How many frames it takes at once."""
+        return self.card.batch
+
+    def prepare(self, frames: Sequence[Frame]) -> Prepared:
+        """Letterbox, as the runtime does."""
+        return letterbox_frames(frames, self.card)
+
+    def infer(self, prepared: Prepared) -> list[Answer]:
+        """One answer for each slot of the batch, on the device."""
+        half = torch.autocast(self._device.type, dtype=torch.float16) if self._half else nullcontext()
+        with torch.inference_mode(), half:
+            bgr = torch.from_numpy(prepared.image).to(self._device)
+            rgb = bgr.flip(-1).permute(0, 3, 1, 2).contiguous().float().div(255)
+            masks, classes = self._network((rgb - self._mean) / self._std)
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+        return list(zip(masks.float(), classes.float(), strict=True))
+
+    def decode(self, prepared: Prepared, answers: list[Answer]) -> list[tuple[Letterbox, Answer]]:
+        """The answers of the frames that there are."""
+        return list(zip(prepared.letterboxes, answers, strict=False))
+
+    def assemble(self, found: tuple[Letterbox, Answer]) -> PanopticResult:
+        """Post-process one frame's answer."""
+        letterbox, (masks, classes) = found
+        with torch.inference_mode():
+            height, width = letterbox.content
+            whole = F.interpolate(masks[None], size=self.card.canvas, mode="bilinear", align_corners=False)
+            cut = whole[..., :height, :width]
+            planes = F.interpolate(cut, size=letterbox.frame, mode="bilinear", align_corners=False)[0]
+            scores, labels = classes.softmax(dim=-1).max(dim=-1)
+            kept = (labels < classes.shape[1] - 1) & (scores > self.card.query_score)
+            segment_map, segments = self._merge(planes[kept].sigmoid(), scores[kept], labels[kept])
+        return PanopticResult(segment_map, tuple(segments), self._categories)
+
+    def _merge(self, masks: Tensor, scores: Tensor, labels: Tensor) -> tuple[NDArray[np.int32], list[Segment]]:
+        """Masks [K, H, W] of the kept queries, their scores and classes [K] -> map and segments."""
+        merged = torch.zeros(masks.shape[1:], dtype=torch.int32, device=masks.device)
+        segments: list[Segment] = []
+        if not len(masks):
+            return merged.cpu().numpy(), segments
+        owner = (scores[:, None, None] * masks).argmax(dim=0)
+        of_stuff: dict[int, int] = {}
+        for k in scores.argsort(descending=True).tolist():
+            category, owned, mask = self._categories[int(labels[k])], owner == k, masks[k] >= 0.5
+            own, whole = int(owned.sum()), int(mask.sum())
+            painted = owned & mask
+            if not whole or not bool(painted.any()) or own / whole <= self.card.mask_share:
+                continue
+            number = of_stuff.get(category.id)
+            if number is None:
+                number = len(segments) + 1
+                segments.append(Segment(number, category.id, category.is_thing, float(scores[k]), 0))
+                if not category.is_thing:
+                    of_stuff[category.id] = number
+            merged[painted] = number
+        areas = torch.bincount(merged.flatten(), minlength=len(segments) + 1).tolist()
+        counted = [Segment(s.id, s.category_id, s.is_thing, s.score, areas[s.id]) for s in segments]
+        return merged.cpu().numpy(), counted
+
+
+def fused_attention(queries: Tensor, keys: Tensor, values: Tensor, scores_added: Tensor | None) -> Tensor:
+    """Attention [B, heads, tokens, d] in PyTorch's one kernel, which who runs it eagerly would use."""
+    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=scores_added, scale=1.0)

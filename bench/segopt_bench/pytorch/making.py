@@ -1,0 +1,30 @@
+"""The eager side of a card: whichever of the two ways of becoming segments it has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from segopt.model.card import Card
+from segopt.segmenter import Thresholds
+from segopt.stages import Stages
+from segopt_bench.pytorch.eager import EagerSegmenter
+from segopt_bench.pytorch.eager_queries import EagerQueries
+from segopt_export.networks.eomt import EoMT
+
+
+def eager_segmenter(
+    card: Card,
+    thresholds: Thresholds,
+    networks: Mapping[str, nn.Module],
+    *,
+    device: str = "cpu",
+    half: bool = False,
+    compiled: bool = False,
+) -> Stages:
+    """The networks of a card, run eagerly; arguments as of :class:`segopt_bench.pytorch.eager.EagerSegmenter`."""
+    network = networks.get("panoptic")
+    if isinstance(network, EoMT):
+        return EagerQueries(card, network, device=device, half=half, compiled=compiled)
+    return EagerSegmenter(card, thresholds, networks, device=device, half=half, compiled=compiled)
