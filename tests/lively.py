@@ -20,7 +20,8 @@ from segopt_export.classes import label_ids
 from segopt_export.networks.table import NETWORKS
 from segopt_export.onnx_file.checks import check_static, half_share
 from segopt_export.onnx_file.tensorrt_rules import refusals
-from segopt_export.onnx_file.tracing import add_card, trace, write
+from segopt_export.onnx_file.tracing import trace
+from segopt_export.onnx_file.writing import add_card, write
 from segopt_export.precision.half import in_half
 from segopt_export.request import ExportRequest
 from segopt_export.static import roi_align

@@ -10,23 +10,29 @@ Only what ``segopt_export.__all__`` names is public. Every other module may chan
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from segopt_export.packages import need_export_packages
+from segopt_export.packages import need_export_packages, need_wrap_packages
 
 if TYPE_CHECKING:
-    from segopt_export.exporter import Exported
+    from segopt_export.exported import Exported
     from segopt_export.from_options import export
     from segopt_export.networks.settings import settings_of
+    from segopt_export.wrapping.from_options import wrap
 
-__all__ = ["Exported", "export", "settings_of"]
+__all__ = ["Exported", "export", "settings_of", "wrap"]
 
-_HOMES = {"Exported": "exporter", "export": "from_options", "settings_of": "networks.settings"}
+_HOMES = {
+    "Exported": "exported",
+    "export": "from_options",
+    "settings_of": "networks.settings",
+    "wrap": "wrapping.from_options",
+}
 
 
 def __getattr__(name: str) -> Any:
     # Imported when first asked for: PyTorch takes seconds.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    need_export_packages()
+    (need_wrap_packages if name == "wrap" else need_export_packages)()
     value = globals()[name] = getattr(import_module(f"segopt_export.{_HOMES[name]}"), name)
     return value
 

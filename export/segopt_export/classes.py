@@ -6,13 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segopt.draw.palette import class_colors
 from segopt.errors import ExportError
 from segopt.model.card import Mode
 from segopt.model.categories import Category, is_no_class, plain_name
-from segopt_export.networks.table import Branch, Network
+
+if TYPE_CHECKING:
+    from segopt_export.networks.table import Branch, Network
 
 DEMO_FOLDER = Path(__file__).parent / "demo_weights"
 MAX_ID = 10**9
@@ -104,7 +106,7 @@ def read_classes(path: Path, count: int, branch: Branch) -> list[ClassEntry]:
     Raises:
         ExportError: the file is missing, no such list, or of another length.
     """
-    entries = _read_entries(path)
+    entries = read_entries(path)
     if branch == "instance" and len(entries) == count - 1:
         entries.insert(0, ClassEntry("background", is_thing=False))
     if len(entries) != count:
@@ -114,7 +116,8 @@ def read_classes(path: Path, count: int, branch: Branch) -> list[ClassEntry]:
     return entries
 
 
-def _read_entries(path: Path) -> list[ClassEntry]:
+def read_entries(path: Path) -> list[ClassEntry]:
+    """As :func:`read_classes`, of any length."""
     try:
         # Windows' editors begin a file with a byte-order mark.
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -142,7 +145,7 @@ def read_panoptic_classes(path: Path, counts: Sequence[int]) -> ClassLists:
     Raises:
         ExportError: the file is missing, no such list, or of another length.
     """
-    entries = _read_entries(path)
+    entries = read_entries(path)
     if unsaid := [entry.name for entry in entries if entry.is_thing is None]:
         raise ExportError(
             f"{path}: does not say whether {unsaid[0]!r} is a thing; give each category its `isthing`"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from segopt.agreement import Figure, bounds_for
 from segopt.model.card import Card
 from segopt_export.card import make_card
+from segopt_export.exported import Exported
 from segopt_export.networks.eomt import EoMT
 from segopt_export.networks.live import import_module_of, is_import_path, live_network
 from segopt_export.networks.settings import is_detector
@@ -25,7 +26,8 @@ from segopt_export.onnx_file.output import check_output
 from segopt_export.onnx_file.own_forward import check_own_forward
 from segopt_export.onnx_file.parity import check_parity
 from segopt_export.onnx_file.tensorrt_rules import OLDEST, refusals
-from segopt_export.onnx_file.tracing import add_card, trace, write
+from segopt_export.onnx_file.tracing import trace
+from segopt_export.onnx_file.writing import add_card, write
 from segopt_export.precision.fitting import (
     Fitted,
     fit_to_half,
@@ -53,18 +55,6 @@ from segopt_export.weights.random import random_picture
 
 CHECKED = 8
 """On so many pictures an INT8 file is held against PyTorch; the others on one for each frame of a batch."""
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What was made."""
-
-    path: Path
-    card: Card
-    figures: list[Figure]
-    """Of the comparison between ONNX Runtime and PyTorch."""
-    notes: list[str]
-    """What a user should know of the choices made."""
 
 
 Step = Callable[[str], AbstractContextManager[object]]

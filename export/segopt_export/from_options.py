@@ -16,7 +16,7 @@ from segopt.errors import UsageError
 from segopt.frame import Frame
 from segopt.model.card import MODES, Mode
 from segopt_export import exporter
-from segopt_export.exporter import Exported
+from segopt_export.exported import Exported
 from segopt_export.networks.families import Style
 from segopt_export.networks.table import NETWORKS, QUERY_NETWORKS, Branch
 from segopt_export.precision.fitting import Precision

@@ -18,7 +18,7 @@ import segopt_export
 from segopt.errors import ExportError
 from segopt_export import exporter
 from segopt_export.networks.table import NETWORKS
-from segopt_export.onnx_file import tracing as onnx_file
+from segopt_export.onnx_file import writing as onnx_file
 from segopt_export.weights.random import enliven
 
 LRASPP = "lraspp_mobilenet_v3_large"

@@ -1,12 +1,11 @@
-"""From a module to one self-contained ONNX file with the card inside."""
+"""From a module to an ONNX graph."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -16,13 +15,9 @@ from onnxscript.rewriter.rules import common
 from torch import Tensor, nn
 
 from segopt.errors import ExportError, first_line
-from segopt.files.atomic import make_folder, replacing
-from segopt.model.card import METADATA_KEY, Card
 from segopt.version import __version__
 
 OPSET = 18
-_LARGEST = 2**31 - 1
-"""A protobuf message, and so an ONNX file without side files, is at most 2 GiB."""
 
 
 def trace(module: nn.Module, image: Tensor, output_names: Sequence[str]) -> onnx.ModelProto:
@@ -81,32 +76,3 @@ def _proto(program: Any) -> onnx.ModelProto:
     model: onnx.ModelProto = program.model_proto
     model.producer_name, model.producer_version = "segopt", __version__
     return model
-
-
-def add_card(model: onnx.ModelProto, card: Card) -> None:
-    """Put the card into a model's metadata."""
-    onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
-
-
-def write(model: onnx.ModelProto, path: Path, *, verify: Callable[[Path], None]) -> None:
-    """Check a model and write it, so that the file is either whole and good or not there.
-
-    Args:
-        model: with its card.
-        path: of the file; its folder is made.
-        verify: called with a temporary file's path before the file gets its name; what it raises is passed on.
-
-    Raises:
-        ExportError: the model is not valid ONNX or too large.
-        SinkError: the file cannot be written.
-    """
-    if model.ByteSize() > _LARGEST:
-        raise ExportError(f"{path}: the model is larger than 2 GiB, which one ONNX file cannot hold")
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except onnx.checker.ValidationError as error:
-        raise ExportError(f"{path}: onnx's checker refuses the graph: {first_line(error)}") from error
-    make_folder(path.parent)
-    with replacing(path) as temporary:
-        temporary.write_bytes(model.SerializeToString())
-        verify(temporary)

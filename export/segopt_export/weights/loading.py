@@ -26,6 +26,7 @@ from segopt_export.classes import (
     read_classes,
     read_panoptic_classes,
 )
+from segopt_export.exported import WARNING
 from segopt_export.networks.families import Style
 from segopt_export.networks.table import DEMO_NETWORKS, NETWORKS, Network
 from segopt_export.weights.checkpoint import read_content, read_groups, sha256_of
@@ -154,10 +155,6 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
     if default and zoo_file is not None and zoo_file.sha256 is None:
         notes.append(_note_on_unchecked(zoo_file.url, origin))
     return _trained(network, model, lists, origin, named=classes is not None, notes=notes)
-
-
-WARNING = "WARNING: "
-"""A note that begins with it is one that nobody should miss."""
 
 
 def _note_on_unchecked(url: str, origin: WeightsOrigin) -> str:

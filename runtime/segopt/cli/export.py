@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segopt.cli.build import build_and_report
+from segopt.cli.export_report import report
 from segopt.cli.steps import step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from segopt.frame import Frame
-    from segopt_export.exporter import Exported
 
 _SCENE_SEED = 100_000
 """Scenes from here on are those that the demo networks were trained on."""
@@ -203,7 +203,7 @@ def export(
         made.notes.append(_note_on_plan(builder, None if target else chosen))
     if builder and precision is None:
         made.notes.append("half precision, since a plan is built from the file; --precision fp32 makes it single")
-    _report(made, time.perf_counter() - began)
+    report(made, time.perf_counter() - began)
     if builder:
         check_ours(made.path.with_suffix(".plan"))
         build_and_report(made.path, BuildOptions(runtime=builder))
@@ -229,25 +229,3 @@ def _note_on_plan(builder: str | None, target: str | None) -> str:
     if installed_flavors():
         return f"no plan was built, since there is no GPU here{chosen}; run `segopt build` where the plan will run"
     return f"no plan was built, since no TensorRT is installed{chosen}; {HOW_TO_INSTALL}"
-
-
-def _report(made: Exported, seconds: float) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    from segopt.model.tensors import input_specs, output_specs
-    from segopt_export.weights.loading import WARNING
-
-    console = Console(highlight=False, soft_wrap=True)
-    size = made.path.stat().st_size / 1e6
-    console.print(f"\n[bold]{made.path}[/bold]  {size:.1f} MB, {made.card.precision}, {seconds:.0f} s")
-    for kind, tensors in (("input", input_specs(made.card)), ("output", output_specs(made.card))):
-        for name, spec in tensors.items():
-            console.print(f"  {kind:<7} {name:<10} {spec.dtype!s:<8} {list(spec.shape)}", markup=False)
-    for figure in made.figures:
-        console.print(f"  parity  {figure.name}: {figure.text}")
-    for note in made.notes:
-        if note.startswith(WARNING):
-            typer.secho(f"segopt: {note}", fg="red", bold=True, err=True)
-        else:
-            console.print(Text.assemble("  ", ("note", "yellow"), f"    {note}"))

@@ -12,7 +12,8 @@ from segopt.errors import ExportError
 from segopt_export.onnx_file import logits as logits_module
 from segopt_export.onnx_file.logits import LogitsOfFile, grid_step, kept_logits
 from segopt_export.onnx_file.parity import check_parity
-from segopt_export.onnx_file.tracing import trace, write
+from segopt_export.onnx_file.tracing import trace
+from segopt_export.onnx_file.writing import write
 from segopt_export.static.graph import Normalize, SegmentationGraph
 from segopt_export.static.semantic import StaticSemantic
 
