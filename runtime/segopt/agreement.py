@@ -194,48 +194,72 @@ def _largest_difference(a: NDArray[np.generic], b: NDArray[np.generic]) -> float
     return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max()) if len(a) else 0.0
 
 
-def compare_queries(expected: Arrays, found: Arrays, bounds: Bounds) -> list[Figure]:
+_OF_QUERIES = ("segments", "scores", "labels")
+
+
+def compare_queries(expected: Arrays, found: Arrays, bounds: Bounds = SINGLE) -> list[Figure]:
     """Figures for two sets of a query network's outputs: the kept queries, and who owns each pixel.
 
     Two that tie may change places, and with half precision the weakest may be on one side alone: queries are
-    paired by their class and the pixels that they own.
+    paired by their class and the pixels that they own. Pixels of queries that may go without a pair do not count.
     """
-    equal = pixels = wanted = matched = 0
-    kept, worst = [0, 0], 0.0
+    wanted, missing, worst = 0, 0, 0.0
+    whole, rest = np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64)
     for i in range(len(expected["segments"])):
-        ours, theirs = (side["segments"][i].astype(np.int64).ravel() for side in (expected, found))
-        shared = np.bincount(ours * 256 + theirs, minlength=1 << 16).reshape(256, 256)
-        # What a slot owns, inside of its mask and outside.
-        owned = shared.reshape(2, 128, 2, 128).sum(axis=(0, 2))
-        union = owned.sum(axis=1)[:, None] + owned.sum(axis=0) - owned
-        iou = owned / np.maximum(union, 1)
-        scores = [side["scores"][i].astype(np.float64) for side in (expected, found)]
-        for k, side in enumerate(scores):
-            kept[k] += np.count_nonzero(side > 0)
-        partner = iou.argmax(axis=1)
-        for slot in np.flatnonzero((scores[0] > 0) & (owned.sum(axis=1)[: len(scores[0])] > 0)).tolist():
-            other = int(partner[slot])
-            wanted += 1
-            alike = other < len(scores[1]) and expected["labels"][i][slot] == found["labels"][i][other]
-            if alike and iou[slot, other] >= bounds.query_iou:
-                matched += 1
-                worst = max(worst, abs(scores[0][slot] - scores[1][other]))
-        slots = np.arange(128)
-        # Where nothing is kept, a pixel's slot means nothing.
-        nothing = not any((side > 0).any() for side in scores)
-        same = shared[slots, partner].sum() + shared[slots + 128, partner + 128].sum()
-        equal += len(ours) if nothing else int(same)
-        pixels += len(ours)
-    share = equal / pixels
-    text = f"{matched} of {wanted} that own pixels the same (IoU {bounds.query_iou:g}), scores within {worst:.1g}"
-    if not any(kept):
-        text = "none kept on either side, which proves nothing"
-    missing = max(wanted - matched, abs(kept[0] - kept[1]))
-    good = missing <= max(bounds.unmatched, (1 - bounds.matched) * wanted) and bool(worst <= bounds.score)
+        ours, theirs = ({name: side[name][i] for name in _OF_QUERIES} for side in (expected, found))
+        codes = ours["segments"].astype(np.int64) * 256 + theirs["segments"]
+        shared = np.bincount(codes.ravel(), minlength=1 << 16).reshape(256, 256)
+        used = [np.flatnonzero(side["scores"] > 0) for side in (ours, theirs)]
+        if not any(map(len, used)):
+            # Nothing is kept: a pixel's slot means nothing.
+            whole += codes.size
+            rest += codes.size
+            continue
+        pairs = _pair_queries(shared, ours, theirs, used[0], bounds)
+        alone = [set(used[0].tolist()) - pairs.keys(), set(used[1].tolist()) - set(pairs.values())]
+        wanted += max(map(len, used))
+        missing += max(map(len, alone))
+        differences = [abs(float(ours["scores"][a]) - float(theirs["scores"][b])) for a, b in pairs.items()]
+        worst = max([worst, *differences])
+        whole += _equal_of(shared, pairs)
+        for axis, slots in enumerate(alone):
+            lost = [code for slot in slots for code in (slot, slot + 128)]
+            shared[(slice(None),) * axis + (lost,)] = 0
+        rest += _equal_of(shared, pairs)
+    if not wanted:
+        return [Figure("queries", "none kept on either side, which proves nothing", True)]
+    may_be_alone = max(bounds.unmatched, int((1 - bounds.matched) * wanted))
+    equal, pixels = (rest if missing <= may_be_alone else whole).tolist()
+    share = equal / max(pixels, 1)
+    text = f"{wanted - missing} of {wanted} the same (IoU {bounds.query_iou:g}), scores within {worst:.1g}"
+    good = missing <= may_be_alone and worst <= bounds.score
     return [
-        Figure("queries", f"{kept[0]} and {kept[1]} kept; {text}" if any(kept) else text, good),
+        Figure("queries", text, good),
         Figure("segments", f"{100 * share:.3f}% of pixels equal", share >= bounds.pixels),
     ]
+
+
+def _pair_queries(
+    shared: NDArray[np.int64], ours: Arrays, theirs: Arrays, used: NDArray[np.int64], bounds: Bounds
+) -> dict[int, int]:
+    """Slot to slot of the queries that are the same; those that own no pixel on either side by their place."""
+    # What a slot owns, inside of its mask and outside.
+    owned = shared.reshape(2, 128, 2, 128).sum(axis=(0, 2))
+    union = owned.sum(axis=1)[:, None] + owned.sum(axis=0) - owned
+    iou = np.where(union > 0, owned / np.maximum(union, 1), np.eye(128))
+    pairs = {}
+    for slot in used.tolist():
+        other = int(iou[slot].argmax())
+        alike = other < len(theirs["scores"]) and theirs["scores"][other] > 0
+        if alike and theirs["labels"][other] == ours["labels"][slot] and iou[slot, other] >= bounds.query_iou:
+            pairs[slot] = other
+    return pairs
+
+
+def _equal_of(shared: NDArray[np.int64], pairs: Mapping[int, int]) -> tuple[int, int]:
+    """How many pixels are of the same query on both sides, inside of its mask or outside; and of how many."""
+    same = sum(int(shared[a, b] + shared[a + 128, b + 128]) for a, b in pairs.items())
+    return same, int(shared.sum())
 
 
 def _used(outputs: Arrays, i: int) -> dict[str, NDArray[np.generic]]:

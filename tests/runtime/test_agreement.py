@@ -150,3 +150,64 @@ def test_an_empty_or_constant_answer_is_said_to_prove_nothing():
     label_map, numbers = compare(constant, constant, SINGLE)
     assert "all of them class 3, which proves nothing" in label_map.text
     assert "which proves nothing" in numbers.text
+
+
+# Query networks.
+
+
+def queries(count=6, *, batch=1, slots=8):
+    """Stripes, one for each kept query, and pixels outside of every mask below them."""
+    segments = np.full((40, 60), 128, dtype=np.uint8)
+    for slot in range(count):
+        segments[:30, 10 * slot : 10 * slot + 10] = slot
+    scores = np.full(slots, -1, dtype=np.float32)
+    scores[:count] = np.linspace(0.99, 0.9, count)
+    labels = np.zeros(slots, dtype=np.int32)
+    labels[:count] = 1 + np.arange(count) % 3
+    one = {"segments": segments, "scores": scores, "labels": labels}
+    return {name: np.stack([array] * batch) for name, array in one.items()}
+
+
+def with_slots_exchanged(outputs, a, b):
+    """The same segments in other slots, as where two scores tie."""
+    table = np.arange(256, dtype=np.uint8)
+    table[[a, b, 128 + a, 128 + b]] = [b, a, 128 + b, 128 + a]
+    exchanged = {"segments": table[outputs["segments"]]}
+    for name in ("scores", "labels"):
+        exchanged[name] = outputs[name].copy()
+        exchanged[name][:, [a, b]] = exchanged[name][:, [b, a]]
+    return exchanged
+
+
+@pytest.mark.parametrize("bounds", [SINGLE, HALF])
+def test_the_same_queries_are_good(bounds):
+    assert is_good(queries(batch=2), queries(batch=2), bounds)
+    assert is_good(queries(), with_slots_exchanged(queries(), 0, 3), bounds)
+
+
+def test_no_queries_on_either_side_prove_nothing_and_say_so():
+    figures = compare(queries(0), queries(0))
+    assert all(figure.good for figure in figures)
+    assert "proves nothing" in figures[0].text
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "value"),
+    [
+        ("labels", (0, 2), 7),
+        ("scores", (0, 2), 0.5),
+        ("scores", (0, 6), 0.89),
+        ("segments", (0, slice(0, 30), slice(0, 10)), 1),
+        ("segments", (0, slice(0, 30), slice(0, 2)), 1),
+        ("segments", (0, slice(0, 30), slice(0, 10)), 128),
+        ("segments", (0, slice(0, 2)), 129),
+    ],
+)
+def test_another_answer_of_queries_is_not_good(name, index, value):
+    assert not is_good(queries(), changed(queries(), name, index, value), SINGLE)
+
+
+def test_half_may_lose_one_weak_query():
+    fewer = changed(queries(), "scores", (0, 5), -1)
+    assert not is_good(queries(), fewer, SINGLE)
+    assert is_good(queries(), fewer, HALF)

@@ -218,8 +218,8 @@ def find_network(name: str, branch: Branch) -> Network:
         return networks[name]
     if name in QUERY_NETWORKS:
         raise ExportError(
-            f"{name} gives things and stuff at once: export it with --mode panoptic; its file also has a {branch} "
-            "view"
+            f"{name} gives things and stuff at once: export it with --mode panoptic; its file also has a semantic "
+            "and an instance view"
         )
     if name in NETWORKS:
         raise ExportError(

@@ -188,3 +188,20 @@ def test_options_that_cannot_be_are_refused_before_any_work(folder, options, mes
         export(folder, "refused", **options)
     assert "\n" not in str(caught.value)
     assert not (folder / "refused.onnx").exists()
+
+
+def test_a_plan_is_built_whose_matrix_products_are_in_half(other_canvas):
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (pip install 'segopt[rtx]')")
+    built = segopt.build(other_canvas.path, runtime="tensorrt-rtx")
+    assert built.sidecar.plan.half_share >= 0.95
+    assert built.sidecar.card == segopt.read_card(built.path)
+    assert built.sidecar.card.merge == "queries"
+
+
+def test_info_says_how_segments_are_made(exported, segopt_cli):
+    status, out, _ = segopt_cli("info", exported.path)
+    words = " ".join(out.split())
+    assert status == 0
+    assert "at most 100 kept, of a probability above 0.8" in words
+    assert "padding red 0, green 0, blue 0" in words
+    assert "overlap threshold" not in words
