@@ -70,6 +70,10 @@ def run(
             "coco (COCO results json), or none.",
         ),
     ] = "overlay",
+    track: Annotated[
+        bool,
+        typer.Option("--track", help="Give each object a number, color and name that it keeps over the frames."),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what an earlier run left in the folder.")
     ] = False,
@@ -176,7 +180,9 @@ def run(
                 typer.echo(f"note: {segmenter.card.networks[branch]} has RANDOM weights: its answers mean nothing")
         if not audio:
             opened.sound = None
-        status = _drive(segmenter, opened, saves, folder, overwrite=overwrite, batch=batch, screen=screen)
+        status = _drive(
+            segmenter, opened, saves, folder, track=track, overwrite=overwrite, batch=batch, screen=screen
+        )
     if status:
         raise typer.Exit(status)
 
@@ -293,6 +299,8 @@ def _say_stats(stats: RunStats) -> None:
         words.append("interrupted")
     typer.echo(", ".join(words))
     _say_stages(stats)
+    if stats.objects is not None:
+        typer.echo(f"{stats.objects} object{'' if stats.objects == 1 else 's'} followed")
     if stats.unconverged:
         typer.echo(
             f"on {_frames(stats.unconverged)} the model's suppression did not converge, so some boxes may be "

@@ -19,9 +19,11 @@ from segopt.errors import SourceBrokenError
 from segopt.frame import Frame
 from segopt.pipeline.channel import Channel
 from segopt.pipeline.clock import StageClock, StageTime
+from segopt.pipeline.following import follow
 from segopt.sinks.base import Finished, Sink
 from segopt.sources.base import Source, SourceFrame
 from segopt.stages import Stages
+from segopt.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from segopt.sinks.window import Screen
@@ -61,6 +63,8 @@ class RunStats:
     the one before it is not counted) and ``finish`` (decode the outputs, merge, draw, write)."""
     unconverged: int
     """Results whose suppression did not converge."""
+    objects: int | None = None
+    """How many objects were followed; None where nothing tracks."""
     saved: tuple[Saved, ...] = ()
     """What was written."""
     notes: tuple[str, ...] = ()
@@ -107,6 +111,7 @@ class _Run:
     to_infer: Channel[_Work]
     to_finish: Channel[_Work]
     to_show: Channel[Frame]
+    tracker: Tracker | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     done: threading.Event = field(default_factory=threading.Event)
     errors: list[BaseException] = field(default_factory=list)
@@ -194,7 +199,7 @@ class _Run:
                 start = time.perf_counter()
                 results = self.segmenter.finish(work.prepared, work.outputs)
                 for frame, result in zip(work.frames, results, strict=True):
-                    item = Finished(frame, result)
+                    item = Finished(frame, follow(self.tracker, frame, result) if self.tracker else result)
                     for sink in self.sinks:
                         sink.write(item)
                     self.frames += 1
@@ -248,6 +253,7 @@ def run_pipeline(
     sinks: Sequence[Sink],
     *,
     batch: int = 1,
+    tracker: Tracker | None = None,
     screen: Screen | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> RunStats:
@@ -261,6 +267,7 @@ def run_pipeline(
         segmenter: see :class:`Stages`.
         sinks: may be empty.
         batch: frames per inference; a live source always has 1.
+        tracker: gives the objects numbers that last; a new one.
         screen: shows the overlay of the latest frame; its keys end the run.
         on_progress: gets the number of frames that are done, about ten times a second.
 
@@ -283,6 +290,7 @@ def run_pipeline(
         to_infer=Channel(1 if source.live else _QUEUE, latest_only=source.live),
         to_finish=Channel(_QUEUE),
         to_show=Channel(1, latest_only=True),
+        tracker=tracker,
     )
     start = time.perf_counter()
     threads = [
@@ -334,6 +342,7 @@ def run_pipeline(
             "finish": run.finishing.time,
         },
         unconverged=run.unconverged,
+        objects=None if tracker is None else tracker.count,
         saved=saved_by(sinks),
         notes=tuple(note for sink in sinks for note in sink.notes),
         interrupt=interrupts[0] if interrupts else None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from segopt.errors import UsageError
 from segopt.interrupts import held
+from segopt.pipeline.following import tracker_for
 from segopt.pipeline.run import RunStats, Saved, run_pipeline, saved_by
 from segopt.pipeline.streaming import open_frames
 from segopt.segmenter import Segmenter, load
@@ -27,6 +28,7 @@ def run(
     *,
     save: str | Iterable[str] = ("overlay",),
     output: str | os.PathLike[str] | None = None,
+    track: bool = False,
     overwrite: bool = False,
     stride: int = 1,
     max_frames: int | None = None,
@@ -53,6 +55,7 @@ def run(
         save: some of ``overlay`` (drawn pictures, or an MP4), ``panoptic`` (COCO panoptic PNG + json), ``coco``
             (COCO results json); ``()`` writes nothing.
         output: folder for it; None is ``runs/<name of the source>``.
+        track: the same object has the same number in every frame, see :class:`segopt.Tracker`.
         overwrite: earlier outputs in that folder may be replaced; files of the source never are.
         stride: take each ``stride``-th frame, from the first.
         max_frames: stop after so many frames.
@@ -90,6 +93,7 @@ def run(
             opened,
             saves,
             folder,
+            track=track,
             overwrite=overwrite,
             batch=batch,
             screen=screen,
@@ -104,6 +108,7 @@ def run_claimed(
     saves: Collection[str],
     folder: Path,
     *,
+    track: bool = False,
     overwrite: bool = False,
     batch: int | None = None,
     screen: Screen | None = None,
@@ -112,13 +117,22 @@ def run_claimed(
 ) -> RunStats:
     """:func:`run` with an open source, a loaded model, and a folder that is held (see ``sinks.claim``)."""
     at_once = _batch(batch, segmenter.batch)
+    tracker = tracker_for(segmenter) if track else None
     with contextlib.ExitStack() as stack:
         with held():
             sinks = make_sinks(saves, folder, source, segmenter.mode, overwrite=overwrite)
             for sink in sinks:
                 stack.enter_context(sink)
         try:
-            return run_pipeline(source, segmenter, sinks, batch=at_once, screen=screen, on_progress=on_progress)
+            return run_pipeline(
+                source,
+                segmenter,
+                sinks,
+                batch=at_once,
+                tracker=tracker,
+                screen=screen,
+                on_progress=on_progress,
+            )
         finally:
             if on_saved is not None:
                 for saved in saved_by(sinks):
