@@ -61,7 +61,7 @@ FLOORS = {
         ["scenes"],
         ["requirements", "evaluation", "reporting"],
         ["pytorch", "demo", "training"],
-        ["latency", "merging", "footprint", "gpu_session"],
+        ["latency", "merging", "footprint", "tracking", "gpu_session"],
         ["scale"],
     ],
 }
