@@ -54,7 +54,7 @@ class SemanticResult(ResultBase):
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """COCO results (stuff task): one entry with an RLE for each class that is present."""
-        return semantic_results(self._runs, self.categories, image_id)
+        return semantic_results(self.runs, self.categories, image_id)
 
     def to_supervision(self) -> Any:
         """A ``supervision.Detections`` with one entry for each class that is present, ascending by id.
@@ -67,7 +67,7 @@ class SemanticResult(ResultBase):
         """
         from segopt.supervision_forms import detections
 
-        names, runs = self.names, self._runs
+        names, runs = self.names, self.runs
         present = [k for k, label in enumerate(runs.labels) if int(label) in names]
         labels = runs.labels[present]
         masks = self.classes == labels[:, None, None]
@@ -78,7 +78,8 @@ class SemanticResult(ResultBase):
         return [name_of(int(label), names) for label in np.flatnonzero(np.bincount(self.classes.ravel()))]
 
     @functools.cached_property
-    def _runs(self) -> LabelRuns:
+    def runs(self) -> LabelRuns:
+        """The map as runs of equal pixels, from which boxes, areas and RLE of all its labels come."""
         return LabelRuns.of(self.classes)
 
 
@@ -313,8 +314,8 @@ class PanopticResult(ResultBase):
 
         Right and bottom are excluded: x1 - x0 is the width. A segment that owns no pixel has four zeros.
         """
-        position = {int(label): k for k, label in enumerate(self._runs.labels)}
-        return tight_boxes(self._runs, [position.get(segment.id) for segment in self.segments])
+        position = {int(label): k for k, label in enumerate(self.runs.labels)}
+        return tight_boxes(self.runs, [position.get(segment.id) for segment in self.segments])
 
     def mask(self, segment_id: int) -> BoolImage:
         """Mask of one segment, bool [H, W]."""
@@ -342,11 +343,11 @@ class PanopticResult(ResultBase):
 
         A tracked one has its number as ``track_id``.
         """
-        return thing_results(self._runs, self.segments, image_id)
+        return thing_results(self.runs, self.segments, image_id)
 
     def to_coco_panoptic(self, image_id: int, file_name: str) -> tuple[Frame, dict[str, Any]]:
         """COCO panoptic form: the PNG (uint8 BGR [H, W, 3], id = R + 256 G + 65536 B) and its annotation."""
-        return panoptic_annotation(self.segment_map, self._runs, self.segments, image_id, file_name)
+        return panoptic_annotation(self.segment_map, self.runs, self.segments, image_id, file_name)
 
     def to_supervision(self) -> Any:
         """A ``supervision.Detections`` with one entry for each segment, things and stuff, in their order.
@@ -373,7 +374,8 @@ class PanopticResult(ResultBase):
         return [segment.name for segment in self.segments]
 
     @functools.cached_property
-    def _runs(self) -> LabelRuns:
+    def runs(self) -> LabelRuns:
+        """The map as runs of equal pixels, from which boxes, areas and RLE of all its labels come."""
         return LabelRuns.of(self.segment_map)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from segopt.pipeline.following import tracker_for
 from segopt.pipeline.run import RunStats, Saved, run_pipeline, saved_by
 from segopt.pipeline.streaming import open_frames
 from segopt.segmenter import Segmenter, load
+from segopt.sinks.base import Sink
 from segopt.sinks.claim import claimed
 from segopt.sinks.making import make_sinks, parse_saves
 from segopt.sources.base import Source
@@ -53,7 +54,8 @@ def run(
         source: a picture, folder, ``'glob*.jpg'``, video file, camera index, ``rtsp://`` or ``http://`` URL, or
             GStreamer pipeline string. For frames of your own see :func:`segopt.stream`.
         save: some of ``overlay`` (drawn pictures, or an MP4), ``panoptic`` (COCO panoptic PNG + json), ``coco``
-            (COCO results json); ``()`` writes nothing.
+            (COCO results json), ``jsonl`` (a line a frame; ``rle`` adds masks), and with ``track`` ``step``
+            (KITTI-STEP PNGs) and ``ytvis`` (YouTube-VIS json); ``()`` writes nothing.
         output: folder for it; None is ``runs/<name of the source>``.
         track: the same object has the same number in every frame, see :class:`segopt.Tracker`.
         overwrite: earlier outputs in that folder may be replaced; files of the source never are.
@@ -111,16 +113,21 @@ def run_claimed(
     track: bool = False,
     overwrite: bool = False,
     batch: int | None = None,
+    more: Sequence[Sink] = (),
     screen: Screen | None = None,
     on_progress: Callable[[int], None] | None = None,
     on_saved: Callable[[Saved], None] | None = None,
 ) -> RunStats:
-    """:func:`run` with an open source, a loaded model, and a folder that is held (see ``sinks.claim``)."""
+    """:func:`run` with an open source, a loaded model, and a folder that is held (see ``sinks.claim``).
+
+    ``more`` are sinks besides those of ``saves``.
+    """
     at_once = _batch(batch, segmenter.batch)
     tracker = tracker_for(segmenter) if track else None
     with contextlib.ExitStack() as stack:
         with held():
-            sinks = make_sinks(saves, folder, source, segmenter.mode, overwrite=overwrite)
+            sinks = make_sinks(saves, folder, source, segmenter.mode, tracked=track, overwrite=overwrite)
+            sinks += more
             for sink in sinks:
                 stack.enter_context(sink)
         try:
@@ -135,7 +142,7 @@ def run_claimed(
             )
         finally:
             if on_saved is not None:
-                for saved in saved_by(sinks):
+                for saved in saved_by([sink for sink in sinks if sink not in more]):
                     on_saved(saved)
 
 
