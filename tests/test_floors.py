@@ -40,6 +40,7 @@ FLOORS = {
         ["results_base"],
         ["results", "stages", "builder", "model_folder"],
         ["segmenter", "sinks", "tracking"],
+        ["preview"],
         ["pipeline"],
         ["cli"],
         ["__main__"],

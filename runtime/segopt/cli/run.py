@@ -28,7 +28,9 @@ from segopt.interrupts import exit_status, held
 
 if TYPE_CHECKING:
     from segopt.pipeline.run import Saved
+    from segopt.preview.server import PreviewServer
     from segopt.segmenter import Segmenter
+    from segopt.sinks.base import Sink
     from segopt.sources import Source
     from segopt.sources.reconnect import Reconnect
 
@@ -96,6 +98,15 @@ def run(
         bool, typer.Option("--audio/--no-audio", help="Keep the source's sound in the overlay video.")
     ] = True,
     show: Annotated[bool, typer.Option("--show", help="Show results in a window; q or Esc ends.")] = False,
+    preview: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:]PORT",
+            help="Serve a page with the live overlay, to this machine alone unless a host is given: 8080, or "
+            "0.0.0.0:8080 with a token in the URL.",
+            show_default=False,
+        ),
+    ] = None,
     max_frames: Annotated[
         int | None, typer.Option(metavar="N", help="Stop after N frames.", show_default=False)
     ] = None,
@@ -157,9 +168,10 @@ def run(
     saves = parse_saves(save)
     if jsonl not in (None, "-", "-,rle"):
         raise UsageError(f"--jsonl {jsonl}: writes to standard output, -, alone; for a file add jsonl to --save")
-    if not saves and not show and jsonl is None:
+    if not saves and not show and jsonl is None and preview is None:
         raise UsageError(
-            "--save none: nothing would come of it; add --show, or save one of overlay, panoptic, coco, jsonl"
+            "--save none: nothing would come of it; add --show or --preview, or save one of overlay, panoptic, "
+            "coco, jsonl"
         )
     out = StandardOutput() if jsonl is not None else None
     with contextlib.ExitStack() as stack:
@@ -200,8 +212,12 @@ def run(
         if not audio:
             opened.sound = None
         options: dict[str, Any] = {"track": track, "overwrite": overwrite, "batch": batch, "screen": screen}
+        more: list[Sink] = []
         if out is not None:
-            options["more"] = [JsonLinesOut(opened.name, out, masks=jsonl == "-,rle")]
+            more.append(JsonLinesOut(opened.name, out, masks=jsonl == "-,rle"))
+        if preview is not None:
+            more.append(stack.enter_context(_preview(preview)).board.tile(opened.name))
+        options["more"] = more
         status = _drive(segmenter, opened, saves, folder, **options)
     if status:
         raise typer.Exit(status)
@@ -231,6 +247,15 @@ def _drive(segmenter: Segmenter, source: Source, saves: Collection[str], folder:
         say_gaps(source)
         say_what_is_kept(saved)
     return 0 if stats.interrupt is None else exit_status(stats.interrupt)
+
+
+def _preview(option: str) -> PreviewServer:
+    from segopt.preview.address import Address
+    from segopt.preview.server import PreviewServer
+
+    server = PreviewServer(Address.parse(option))
+    typer.echo(f"preview: {server.url}")
+    return server
 
 
 def _reconnect(option: str | None) -> Reconnect | None:

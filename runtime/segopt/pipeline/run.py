@@ -7,6 +7,7 @@ that wait, the latest is kept.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -220,6 +221,16 @@ class _Run:
                     self.errors.append(error)
             self.done.set()
 
+    def stage_times(self) -> dict[str, float]:
+        """Median milliseconds a frame of each stage so far, for any thread."""
+        clocks = {"decode": self.decoding, "infer": self.inferring, "finish": self.finishing}
+        times: dict[str, float] = {}
+        for name, clock in clocks.items():
+            # Its own thread may add to it meanwhile.
+            with contextlib.suppress(RuntimeError):
+                times[name] = clock.time.frame_ms
+        return times
+
     def end_early(self, *, drop: bool = False) -> None:
         """Take no more frames; ``drop`` those that were read, too."""
         self.ended = self.ended or time.monotonic()
@@ -292,6 +303,8 @@ def run_pipeline(
         to_show=Channel(1, latest_only=True),
         tracker=tracker,
     )
+    for sink in sinks:
+        sink.watch(run.stage_times)
     start = time.perf_counter()
     threads = [
         threading.Thread(target=stage, name=f"segopt-{stage.__name__}", daemon=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -64,6 +64,8 @@ class Sink(ABC):
     """Frames that are in it."""
     notes: Sequence[str] = ()
     """Lines for a person: what could not be kept."""
+    wants_overlay: bool = False
+    """Whether it takes the drawn frame, which is made beforehand then."""
 
     def __enter__(self) -> Sink:
         return self
@@ -80,6 +82,9 @@ class Sink(ABC):
         Raises:
             SinkError: it cannot be written; the frames before it are safe.
         """
+
+    def watch(self, stages: Callable[[], Mapping[str, float]]) -> None:  # noqa: B027
+        """Take what tells, at any time, each stage's median milliseconds a frame."""
 
     def close(self) -> None:  # noqa: B027
         """Complete what was written.
