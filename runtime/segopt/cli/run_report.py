@@ -99,7 +99,14 @@ def say_stats(stats: RunStats) -> None:
         )
 
 
-_STAGES = {"decode": "read, decode, letterbox", "infer": "network", "finish": "merge, draw, write"}
+_STAGES = {
+    "decode": "read, decode, letterbox",
+    "infer": "network",
+    "finish": "merge",
+    "draw": "draw",
+    "encode": "encode",
+    "write": "write",
+}
 
 
 def _say_stages(stats: RunStats) -> None:

@@ -18,7 +18,7 @@ COMMAND = [sys.executable, "-c", "from segopt.cli import main; main()", "run", "
 @pytest.fixture
 def running(tmp_path):
     engine = tiny.panoptic_engine(tmp_path / "e.onnx")
-    clips.clip(tmp_path / "long.mp4", 6_000)
+    clips.clip(tmp_path / "long.mp4", 2_500)
     command = [*COMMAND, str(engine), "long.mp4", "--preview", "0"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     yield process
