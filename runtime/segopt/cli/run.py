@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segopt.cli.engines import Engine, Precision, take
+from segopt.cli.run_many import drive_many, expand, folders_of
 from segopt.cli.run_report import (
     progress,
     say_gaps,
@@ -57,11 +58,11 @@ class View(str, Enum):
 
 def run(
     source: Annotated[
-        str,
+        list[str],
         typer.Argument(
-            metavar="SOURCE",
+            metavar="SOURCE...",
             help="Picture, folder, 'glob*.jpg', video, camera index (0), rtsp:// or http:// URL, or a GStreamer "
-            "pipeline string.",
+            "pipeline string; several share the model's batches; @FILE names one a line.",
             show_default=False,
         ),
     ],
@@ -173,29 +174,35 @@ def run(
             "--save none: nothing would come of it; add --show or --preview, or save one of overlay, panoptic, "
             "coco, jsonl"
         )
+    sources = expand(source)
+    if len(sources) > 1 and show:
+        raise UsageError("--show: shows one source alone; use --preview 8080 for several")
     out = StandardOutput() if jsonl is not None else None
     with contextlib.ExitStack() as stack:
         # Before PyAV is imported, which opening a video does: see Screen.
-        screen = Screen(f"segopt: {source}") if show else None
+        screen = Screen(f"segopt: {sources[0]}") if show else None
         if screen is not None:
             stack.callback(screen.close)
         from segopt.segmenter import load
         from segopt.sources import open_source
 
-        opened = stack.enter_context(
-            open_source(source, stride=stride, max_frames=max_frames, reconnect=_reconnect(reconnect))
-        )
-        folder = output or Path("runs") / opened.name
-        with held():
-            stack.enter_context(
-                claimed(
-                    saves,
-                    folder,
-                    opened,
-                    overwrite=overwrite,
-                    on_recovered=lambda file: typer.echo(f"recovered from a run that was killed: {file}"),
+        again = _reconnect(reconnect)
+        opened = [
+            stack.enter_context(open_source(each, stride=stride, max_frames=max_frames, reconnect=again))
+            for each in sources
+        ]
+        folders = folders_of(opened, output)
+        for each, folder in zip(opened, folders, strict=True):
+            with held():
+                stack.enter_context(
+                    claimed(
+                        saves,
+                        folder,
+                        each,
+                        overwrite=overwrite,
+                        on_recovered=lambda file: typer.echo(f"recovered from a run that was killed: {file}"),
+                    )
                 )
-            )
         segmenter = stack.enter_context(
             load(
                 take(engine, device, precision),
@@ -209,16 +216,20 @@ def run(
         for branch, origin in segmenter.card.weights.items():
             if origin.is_random:
                 typer.echo(f"note: {segmenter.card.networks[branch]} has RANDOM weights: its answers mean nothing")
-        if not audio:
-            opened.sound = None
-        options: dict[str, Any] = {"track": track, "overwrite": overwrite, "batch": batch, "screen": screen}
-        more: list[Sink] = []
-        if out is not None:
-            more.append(JsonLinesOut(opened.name, out, masks=jsonl == "-,rle"))
-        if preview is not None:
-            more.append(stack.enter_context(_preview(preview)).board.tile(opened.name))
-        options["more"] = more
-        status = _drive(segmenter, opened, saves, folder, **options)
+        board = None if preview is None else stack.enter_context(_preview(preview)).board
+        more: list[list[Sink]] = []
+        for each, folder in zip(opened, folders, strict=True):
+            if not audio:
+                each.sound = None
+            # In a run of several sources the folder's name is unique, where a source's may not be.
+            name = each.name if len(opened) == 1 else folder.name
+            lines = [] if out is None else [JsonLinesOut(name, out, masks=jsonl == "-,rle")]
+            more.append([*lines, *([] if board is None else [board.tile(name)])])
+        options: dict[str, Any] = {"track": track, "overwrite": overwrite, "batch": batch}
+        if len(opened) == 1:
+            status = _drive(segmenter, opened[0], saves, folders[0], more=more[0], screen=screen, **options)
+        else:
+            status = drive_many(segmenter, opened, saves, folders, more=more, **options)
     if status:
         raise typer.Exit(status)
 

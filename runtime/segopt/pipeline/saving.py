@@ -122,7 +122,7 @@ def run_claimed(
 
     ``more`` are sinks besides those of ``saves``.
     """
-    at_once = _batch(batch, segmenter.batch)
+    at_once = batch_of(batch, segmenter.batch)
     tracker = tracker_for(segmenter) if track else None
     with contextlib.ExitStack() as stack:
         with held():
@@ -146,7 +146,12 @@ def run_claimed(
                     on_saved(saved)
 
 
-def _batch(asked: int | None, engine: int) -> int:
+def batch_of(asked: int | None, engine: int) -> int:
+    """Frames per inference, of those that were asked for and those that the model takes.
+
+    Raises:
+        UsageError: it takes no such number.
+    """
     if asked is None:
         return engine
     if not 1 <= asked <= engine:

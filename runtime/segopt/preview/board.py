@@ -150,9 +150,9 @@ class Tile(Sink):
         if self._board.watched:
             self._board.touch()
 
-    def end(self, reason: str) -> None:
-        """Say that nothing more comes, and why."""
-        self._ended = reason
+    def close(self) -> None:
+        """Say that nothing more comes; the last picture stays."""
+        self._ended = "ended"
         self._board.touch()
 
     def picture(self) -> Frame | None:

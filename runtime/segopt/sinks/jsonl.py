@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,8 @@ class StandardOutput:
 
     def __init__(self) -> None:
         sys.stdout.flush()
+        self.turn = threading.Lock()
+        """Whose lines are long takes its time to write one, and others wait."""
         self.file = os.dup(1)
         os.dup2(2, 1)
 
@@ -182,13 +185,14 @@ class JsonLinesOut(_Lines):
 
     def __init__(self, source: str, out: StandardOutput, *, masks: bool = False) -> None:
         super().__init__(source, masks=masks)
-        self._file = out.file
+        self._out = out
 
     def _put(self, line: bytes) -> None:
         rest = memoryview(line)
         try:
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
+            with self._out.turn:
+                while rest:
+                    rest = rest[os.write(self._out.file, rest) :]
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise SinkError(
