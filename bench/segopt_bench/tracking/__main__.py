@@ -145,11 +145,11 @@ def _clips(seeds: Sequence[int], frames: int, engine: Path | None) -> Iterator[C
                 result = segmenter(rendered.frame)
                 assert isinstance(result, PanopticResult)
                 found.append(result)
-        results = {"ground truth without ids": [_without_ids(rendered) for rendered in truth]}
+        results = {"ground truth without ids": [without_ids(rendered) for rendered in truth]}
         yield Clip(truth, {**results, "the model's segments": found} if found else results)
 
 
-def _without_ids(rendered: Rendered) -> PanopticResult:
+def without_ids(rendered: Rendered) -> PanopticResult:
     """The truth as a network would say it: segments are numbered by their size in this frame."""
     whole = rendered.panoptic()
     order = sorted(whole.segments, key=lambda segment: (not segment.is_thing, -segment.area))

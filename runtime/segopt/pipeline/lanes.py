@@ -51,11 +51,13 @@ class _Lane:
             self._on_error(error)
         finally:
             self.items.abort()
+            start = time.perf_counter()
             for sink in self._sinks:
                 try:
                     sink.close()
                 except BaseException as error:
                     self._on_error(error)
+            self.clock.add_rest(time.perf_counter() - start)
             self._at_end()
 
 
