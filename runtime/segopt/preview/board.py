@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,18 @@ _RATE_SECONDS = 2.0
 class Board:
     """One or several tiles, drawn and encoded in a thread of its own.
 
-    A viewer waits in :meth:`next_picture` or :meth:`next_figures`; what it is too slow for it does not get.
+    A viewer waits in :meth:`next_picture` or :meth:`next_figures`; what it is too slow for it does not get, and
+    nothing is drawn for one that does not wait.
     """
 
     def __init__(self) -> None:
         self._tiles: list[Tile] = []
         self._changed = threading.Condition()
         self._viewers = 0
-        self._dirty = False
+        self._new_picture = self._new_figures = False
+        """There is something to draw, to tell."""
+        self._waiting = {"picture": 0, "figures": 0}
+        self._told = 0.0
         self._closed = False
         self._picture: tuple[int, bytes] = (0, b"")
         self._figures: tuple[int, str] = (0, "{}")
@@ -55,13 +60,18 @@ class Board:
         """A viewer has come."""
         with self._changed:
             self._viewers += 1
-            self._dirty = True
+            self._new_picture = self._new_figures = True
             self._changed.notify_all()
 
     def leave(self) -> None:
         """A viewer has gone."""
         with self._changed:
             self._viewers -= 1
+
+    @property
+    def viewers(self) -> int:
+        """How many look, or read figures."""
+        return self._viewers
 
     @property
     def watched(self) -> bool:
@@ -71,7 +81,7 @@ class Board:
     def touch(self) -> None:
         """A tile has something new."""
         with self._changed:
-            self._dirty = True
+            self._new_picture = self._new_figures = True
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -87,39 +97,61 @@ class Board:
 
     def next_picture(self, after: int, timeout: float) -> tuple[int, bytes]:
         """Number and JPEG of a picture later than ``after``; the same number where none came in time."""
-        with self._changed:
+        with self._changed, self._waits("picture"):
             self._changed.wait_for(lambda: self._picture[0] > after or self._closed, timeout)
             return self._picture
 
     def next_figures(self, after: int, timeout: float) -> tuple[int, str]:
         """Number and JSON of figures later than ``after``, as :meth:`next_picture`."""
-        with self._changed:
+        with self._changed, self._waits("figures"):
             self._changed.wait_for(lambda: self._figures[0] > after or self._closed, timeout)
             return self._figures
 
+    @contextlib.contextmanager
+    def _waits(self, kind: str) -> Iterator[None]:
+        self._waiting[kind] += 1
+        self._changed.notify_all()
+        try:
+            yield
+        finally:
+            self._waiting[kind] -= 1
+
+    def _due(self) -> tuple[bool, bool]:
+        """Whether a picture, and whether figures are to be made now."""
+        told = time.monotonic() - self._told
+        return (
+            self._new_picture and self._waiting["picture"] > 0,
+            self._new_figures and self._waiting["figures"] > 0 and told >= _FIGURES_SECONDS,
+        )
+
     def _work(self) -> None:
-        told = 0.0
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or (self._dirty and self._viewers > 0))
+                self._changed.wait_for(lambda: self._closed or any(self._due()), _FIGURES_SECONDS)
                 if self._closed:
                     return
-                self._dirty = False
+                drawing, telling = self._due()
+                self._new_picture &= not drawing
+                self._new_figures &= not telling
                 tiles = list(self._tiles)
-            picture = _grid([tile.picture() for tile in tiles])
-            if picture is None:
-                continue
-            jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
-            figures = None
-            if time.monotonic() - told >= _FIGURES_SECONDS:
-                told = time.monotonic()
+            if drawing:
+                self._draw(tiles)
+            if telling:
                 figures = json.dumps({"tiles": [tile.figures() for tile in tiles], "viewers": self._viewers})
-            with self._changed:
-                self.drawn += 1
-                self._picture = self._picture[0] + 1, jpeg
-                if figures is not None:
+                with self._changed:
+                    self._told = time.monotonic()
                     self._figures = self._figures[0] + 1, figures
-                self._changed.notify_all()
+                    self._changed.notify_all()
+
+    def _draw(self, tiles: list[Tile]) -> None:
+        picture = _grid([tile.picture() for tile in tiles])
+        if picture is None:
+            return
+        jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+        with self._changed:
+            self.drawn += 1
+            self._picture = self._picture[0] + 1, jpeg
+            self._changed.notify_all()
 
 
 class Tile(Sink):

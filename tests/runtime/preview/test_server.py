@@ -137,6 +137,17 @@ def test_a_viewer_that_reads_nothing_makes_nobody_wait(server):
         tile.write(Finished(SourceFrame(i, noise, f"{i}", f"{i}.jpg"), result))
         assert time.monotonic() - began < 0.2
         assert picture_of(viewer).shape == (720, 1280, 3)
+    viewer.close()
+    deadline = time.monotonic() + 10
+    while server.board.viewers > 1:
+        tile.write(Finished(SourceFrame(99, noise, "99", "99.jpg"), result))
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    drawn = server.board.drawn
+    for i in range(100, 105):
+        tile.write(Finished(SourceFrame(i, noise, f"{i}", f"{i}.jpg"), result))
+        time.sleep(0.02)
+    assert server.board.drawn == drawn
     stalled.close()
 
 
