@@ -37,6 +37,7 @@ STUFF_AREA = 500
 """In pixels. The usual 4096 is for photographs; it would leave out the far ends of these small streets."""
 
 _MODEL = "panoptic-demo.onnx"
+_LASTING = ("VPQ5", "STQ")
 _SAVES = ("overlay", "panoptic")
 _MADE = ("street", "video-overlay.mp4", "panoptic.json", "panoptic", "contact-sheet.png")
 
@@ -51,7 +52,7 @@ class DemoDone:
     size: tuple[int, int]
     fps: float
     quality: Figures
-    """PQ, SQ and RQ over all classes, 0 to 1, against the video's ground truth."""
+    """PQ, SQ and RQ over all classes, 0 to 1, against the video's ground truth; then VPQ and STQ."""
     files: dict[str, Path]
 
 
@@ -80,11 +81,11 @@ def run_demo(folder: Path, *, seconds: int, step: Step) -> DemoDone:
     model = export(request, step=step).path
     count = seconds * RATE
     with step(f"street video: {count} frames with ground truth"):
-        video = write_clip(folder / "street", SEED, SIZE, frames=count)
+        street = write_clip(folder / "street", SEED, SIZE, frames=count)
     keeper = _Keeper({round(i * (count - 1) / (SHEET_ROWS - 1)) for i in range(SHEET_ROWS)})
     with contextlib.ExitStack() as stack:
-        stack.enter_context(step("run: decode, infer, merge, draw, encode"))
-        source = stack.enter_context(open_source(str(video)))
+        stack.enter_context(step("run: decode, infer, merge, track, draw, encode"))
+        source = stack.enter_context(open_source(str(street)))
         with held():
             stack.enter_context(claimed(_SAVES, folder, source, overwrite=True))
         segmenter = stack.enter_context(segopt.load(model, stuff_area=STUFF_AREA))
@@ -92,7 +93,7 @@ def run_demo(folder: Path, *, seconds: int, step: Step) -> DemoDone:
             sinks = [*make_sinks(_SAVES, folder, source, "panoptic", overwrite=True), keeper]
             for sink in sinks:
                 stack.enter_context(sink)
-        stats = run_pipeline(source, segmenter, sinks)
+        stats = run_pipeline(source, segmenter, sinks, tracker=segopt.Tracker())
         if stats.interrupt is not None:
             raise stats.interrupt
     sheet = folder / "contact-sheet.png"
@@ -100,14 +101,15 @@ def run_demo(folder: Path, *, seconds: int, step: Step) -> DemoDone:
     write_image(sheet, contact_sheet(truth, list(keeper.kept.values())))
     files = {
         "model": model,
-        "video": video,
+        "video": street,
         "overlay": folder / "video-overlay.mp4",
         "COCO panoptic": folder / "panoptic.json",
         "contact sheet": sheet,
     }
-    with step("score: PQ against the ground truth"):
-        (scores,) = evaluate_predictions(folder, open_data(folder / "street")).scores
-    return DemoDone(stats.frames, SIZE, stats.fps, scores.totals["all"], files)
+    with step("score: PQ, VPQ and STQ against the ground truth"):
+        pictures, video = evaluate_predictions(folder, open_data(folder / "street")).scores
+    lasting = {name: video.totals["all"][name] for name in _LASTING}
+    return DemoDone(stats.frames, SIZE, stats.fps, {**pictures.totals["all"], **lasting}, files)
 
 
 def contact_sheet(truth: Sequence[Rendered], found: Sequence[PanopticResult]) -> NDArray[np.uint8]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from segopt.segment import Segment
     from segopt.segmenter import Segmenter, load
     from segopt.sinks.base import Finished
+    from segopt.tracking.tracker import Tracker
 
 __all__ = [
     "Built",
@@ -50,6 +51,7 @@ __all__ = [
     "SegoptError",
     "SemanticResult",
     "Stream",
+    "Tracker",
     "__version__",
     "build",
     "load",
@@ -76,6 +78,7 @@ _HOMES = {
     "SegoptError": "errors",
     "SemanticResult": "results",
     "Stream": "pipeline.streaming",
+    "Tracker": "tracking.tracker",
     "build": "builder.from_options",
     "load": "segmenter",
     "read_card": "model.reading",

@@ -12,6 +12,7 @@ graph has done the part that needs every mask: who owns each pixel, and how many
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -22,6 +23,43 @@ from segopt.masks.paste import paste_bitmasks
 from segopt.model.card import PasteRule
 from segopt.model.tensors import OUTSIDE
 from segopt.segment import Segment
+
+
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """A merge before its last step: pixels hold codes, and one look-up table makes ids of them.
+
+    Who has other ids in mind (a tracker) puts them into the table, which costs nothing, where going through a
+    finished map of 1080p once more takes 0.8 ms.
+    """
+
+    codes: NDArray[np.uint8] | NDArray[np.uint16]
+    """[H, W]: what each pixel is, as a row of ``table``."""
+    table: NDArray[np.int32]
+    """int32 [256 or more]: position in ``segments`` of each code, plus one; 0 is void."""
+    visible: tuple[Bitmask, ...]
+    """Of each thing, the pixels that are its own; things are the first of ``segments``."""
+    segments: tuple[Segment, ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frame."""
+        height, width = self.codes.shape
+        return height, width
+
+    def segment_map(self) -> NDArray[np.int32]:
+        """int32 [H, W]: id of the pixel's segment, 0 where there is none."""
+        return _looked_up(self.codes, np.array([0, *(s.id for s in self.segments)], dtype=np.int32)[self.table])
+
+    def index(self) -> NDArray[np.uint8] | None:
+        """uint8 [H, W]: position in ``segments`` plus one; None where a byte does not hold all of them."""
+        if self.codes.dtype != np.uint8 or len(self.segments) > 255:
+            return None
+        return np.asarray(cv2.LUT(self.codes, self.table[:256].astype(np.uint8)), dtype=np.uint8)
+
+    def thing_boxes(self) -> NDArray[np.float32]:
+        """float32 [T, 4]: x0, y0, x1, y1 in pixels, the tight box of what is seen of each thing."""
+        return np.array([own.box() for own in self.visible], dtype=np.float32).reshape(-1, 4)
 
 
 def merge_panoptic(
@@ -63,6 +101,35 @@ def merge_panoptic(
     Raises:
         ValueError: arrays whose shapes do not fit each other.
     """
+    merged = merge_codes(
+        boxes,
+        scores,
+        labels,
+        masks,
+        semantic,
+        stuff_classes,
+        score_threshold=score_threshold,
+        overlap_threshold=overlap_threshold,
+        stuff_area=stuff_area,
+        paste=paste,
+    )
+    return merged.segment_map(), list(merged.segments)
+
+
+def merge_codes(
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    labels: NDArray[np.integer],
+    masks: NDArray[np.floating],
+    semantic: NDArray[np.uint8],
+    stuff_classes: Mapping[int, int],
+    *,
+    score_threshold: float = 0.5,
+    overlap_threshold: float = 0.5,
+    stuff_area: int = 4096,
+    paste: PasteRule = "detectron2",
+) -> Merged:
+    """:func:`merge_panoptic` without its last step; arguments and errors are the same."""
     _check_shapes(boxes, scores, labels, masks, semantic)
     if not all(0 <= index < 256 for index in stuff_classes):
         raise ValueError(f"stuff_classes has indices outside of 0..255: {sorted(stuff_classes)}")
@@ -74,10 +141,9 @@ def merge_panoptic(
     claims = ((i, free.claim(crop, overlap_threshold)) for i, crop in zip(order.tolist(), crops, strict=True))
     visible = [(i, own) for i, own in claims if own is not None]
     codes, first = _paint(semantic, [own for _, own in visible])
-    # Of what a code says, an id.
-    ids = np.zeros(max(256, first + len(visible)), dtype=np.int32)
-    ids[first : first + len(visible)] = np.arange(1, len(visible) + 1)
-    areas = _areas(codes, len(ids))
+    table = np.zeros(max(256, first + len(visible)), dtype=np.int32)
+    table[first : first + len(visible)] = np.arange(1, len(visible) + 1)
+    areas = _areas(codes, len(table))
     segments = [
         Segment(k + 1, int(labels[i]), True, float(scores[i]), int(areas[first + k]))
         for k, (i, _) in enumerate(visible)
@@ -86,9 +152,13 @@ def merge_panoptic(
         area = int(areas[indices].sum())
         if area >= max(stuff_area, 1):
             segments.append(Segment(len(segments) + 1, category, False, 1.0, area))
-            ids[indices] = len(segments)
-    segment_map = cv2.LUT(codes, ids) if codes.dtype == np.uint8 else ids.take(codes)
-    return np.asarray(segment_map, dtype=np.int32), segments
+            table[indices] = len(segments)
+    return Merged(codes, table, tuple(own for _, own in visible), tuple(segments))
+
+
+def _looked_up(codes: NDArray[np.unsignedinteger], table: NDArray[np.int32]) -> NDArray[np.int32]:
+    found = cv2.LUT(codes, table) if codes.dtype == np.uint8 else table.take(codes)
+    return np.asarray(found, dtype=np.int32)
 
 
 def merge_queries(
@@ -211,7 +281,9 @@ class _Free:
         return own
 
 
-def _paint(semantic: NDArray[np.uint8], visible: list[Bitmask]) -> tuple[NDArray[np.unsignedinteger], int]:
+def _paint(
+    semantic: NDArray[np.uint8], visible: list[Bitmask]
+) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], int]:
     """The label map with things painted over it, and the first thing's code; below it are semantic indices."""
     first = int(semantic.max()) + 1
     # As few bytes a pixel as the codes need: the memory that is touched is most of the cost.

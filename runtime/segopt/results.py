@@ -9,12 +9,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
-import os
-from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
 
 import numpy as np
@@ -27,83 +23,17 @@ from segopt.frame import Frame
 from segopt.inputs import as_frame
 from segopt.masks.crop import BoolImage, MaskCrop
 from segopt.masks.label_runs import LabelRuns
+from segopt.merge import Merged
 from segopt.model.categories import Category, name_of, names_by_id
+from segopt.results_base import ResultBase, tight_boxes
 from segopt.segment import Segment
 
 if TYPE_CHECKING:
     from segopt.inputs import Picture
 
-_NAMED = 8
-"""So many classes are named in a result's short text."""
-
-
-class _Result(ArrayEquality, ABC):
-    """What all results have. Two are equal where all their arrays, categories and flags are; none has a hash."""
-
-    categories: tuple[Category, ...]
-
-    if TYPE_CHECKING:
-        # A property here at run time would be the default of a dataclass's field of the same name.
-        @property
-        def size(self) -> tuple[int, int]:
-            """Height and width of the frame."""
-
-        @property
-        def converged(self) -> bool:
-            """Whether the graph's suppression had enough steps for this frame."""
-
-    @property
-    def names(self) -> dict[int, str]:
-        """Category id to class name, of all classes that the model knows."""
-        return names_by_id(self.categories)
-
-    @abstractmethod
-    def draw(self, frame: Picture, *, opacity: float = 0.5) -> Frame:
-        """The frame with the result in color; a new array, uint8 BGR [H, W, 3]."""
-
-    def save(self, path: str | os.PathLike[str], frame: Picture, *, opacity: float = 0.5) -> None:
-        """Draw onto a frame and write the picture.
-
-        Args:
-            path: ``.jpg`` (quality 95), ``.png``, ``.webp``, ``.bmp`` or ``.tif``; its folder is made.
-            frame: what the result was made from: uint8 BGR [H, W, 3], a PIL image, or the picture's path.
-            opacity: of the colors, 0 to 1.
-
-        Raises:
-            ValueError: the frame is no picture of the result's size.
-            SinkError: the picture cannot be written; nothing is left of it.
-        """
-        from segopt.files.atomic import make_folder, write_image
-
-        drawn = self.draw(frame, opacity=opacity)
-        path = Path(path)
-        make_folder(path.parent)
-        write_image(path, drawn)
-
-    @abstractmethod
-    def to_supervision(self) -> Any:
-        """A ``supervision.Detections``: ``xyxy``, ``mask``, ``confidence``, ``class_id``, ``data["class_name"]``.
-
-        Raises:
-            SegoptError: supervision is not installed.
-        """
-
-    @abstractmethod
-    def _found(self) -> Iterable[str]:
-        """Names of what was found, each as often as it was."""
-
-    def __repr__(self) -> str:
-        counts = Counter(self._found())
-        found = [name if count == 1 else f"{name} x{count}" for name, count in counts.items()]
-        more = [f"{len(found) - _NAMED} classes more"] if len(found) > _NAMED else []
-        words = ", ".join([*found[:_NAMED], *more]) or "nothing"
-        doubt = "" if self.converged else "; not converged"
-        height, width = self.size
-        return f"{type(self).__name__}({height}x{width}: {words}{doubt})"
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SemanticResult(_Result):
+class SemanticResult(ResultBase):
     """A class for each pixel."""
 
     classes: NDArray[np.uint8]
@@ -124,7 +54,7 @@ class SemanticResult(_Result):
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """COCO results (stuff task): one entry with an RLE for each class that is present."""
-        return semantic_results(self._runs, self.categories, image_id)
+        return semantic_results(self.runs, self.categories, image_id)
 
     def to_supervision(self) -> Any:
         """A ``supervision.Detections`` with one entry for each class that is present, ascending by id.
@@ -137,18 +67,19 @@ class SemanticResult(_Result):
         """
         from segopt.supervision_forms import detections
 
-        names, runs = self.names, self._runs
+        names, runs = self.names, self.runs
         present = [k for k, label in enumerate(runs.labels) if int(label) in names]
         labels = runs.labels[present]
         masks = self.classes == labels[:, None, None]
-        return detections(_boxes(runs, present), masks, None, labels, [names[int(label)] for label in labels])
+        return detections(tight_boxes(runs, present), masks, None, labels, [names[int(label)] for label in labels])
 
     def _found(self) -> Iterable[str]:
         names = self.names
         return [name_of(int(label), names) for label in np.flatnonzero(np.bincount(self.classes.ravel()))]
 
     @functools.cached_property
-    def _runs(self) -> LabelRuns:
+    def runs(self) -> LabelRuns:
+        """The map as runs of equal pixels, from which boxes, areas and RLE of all its labels come."""
         return LabelRuns.of(self.classes)
 
 
@@ -168,6 +99,8 @@ class Instance(ArrayEquality):
     """Its mask as a crop of the frame."""
     size: tuple[int, int]
     """Height and width of the frame."""
+    track: int | None = None
+    """Number of the object in the whole video; None where nothing tracks."""
 
     @property
     def mask(self) -> BoolImage:
@@ -180,7 +113,7 @@ class Instance(ArrayEquality):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class InstanceResult(_Result):
+class InstanceResult(ResultBase):
     """Detected objects, by descending score.
 
     ``len()`` counts them; iteration gives an :class:`Instance` each, and ``result[i]`` the i-th.
@@ -199,6 +132,12 @@ class InstanceResult(_Result):
     categories: tuple[Category, ...]
     converged: bool = True
     """False where the graph's suppression had too few steps for this frame, so that a box may be wrong."""
+    tracks: NDArray[np.int32] | None = None
+    """int32 [N]: number of each object in the whole video, see :class:`segopt.Tracker`; None before that."""
+    ages: NDArray[np.float32] | None = None
+    """float32 [N]: seconds since each object was first seen; None as ``tracks``."""
+    shades: NDArray[np.int32] | None = None
+    """int32 [N]: which shade of its class's color is the object's own for life; None as ``tracks``."""
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -235,27 +174,45 @@ class InstanceResult(_Result):
         frame = as_frame(frame)
         check_frame(frame, self.size)
         return draw_instances(
-            frame, self.boxes, self.scores, self.labels, self.crops, self.categories, opacity=opacity
+            frame,
+            self.boxes,
+            self.scores,
+            self.labels,
+            self.crops,
+            self.categories,
+            opacity=opacity,
+            tracks=self.tracks,
+            shades=self.shades,
         )
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
-        """COCO results: one entry for each object, with ``bbox`` and RLE ``segmentation``."""
-        return instance_results(self.boxes, self.scores, self.labels, self.crops, self.size, image_id)
+        """COCO results: one entry for each object, with ``bbox`` and RLE ``segmentation``.
+
+        A tracked one has its number as ``track_id``.
+        """
+        entries = instance_results(self.boxes, self.scores, self.labels, self.crops, self.size, image_id)
+        if self.tracks is not None:
+            for entry, track in zip(entries, self.tracks, strict=True):
+                entry["track_id"] = int(track)
+        return entries
 
     def to_supervision(self) -> Any:
         """A ``supervision.Detections`` with one entry for each object, in their order.
+
+        ``tracker_id`` are the tracks, where there are.
 
         Raises:
             SegoptError: supervision is not installed.
         """
         from segopt.supervision_forms import detections
 
-        return detections(self.boxes, self.masks, self.scores, self.labels, list(self._found()))
+        return detections(self.boxes, self.masks, self.scores, self.labels, list(self._found()), self.tracks)
 
     def _instance(self, i: int, names: dict[int, str]) -> Instance:
         label = int(self.labels[i])
         name = name_of(label, names)
-        return Instance(self.boxes[i], float(self.scores[i]), label, name, self.crops[i], self.size)
+        track = None if self.tracks is None else int(self.tracks[i])
+        return Instance(self.boxes[i], float(self.scores[i]), label, name, self.crops[i], self.size, track)
 
     def _found(self) -> Iterable[str]:
         names = self.names
@@ -263,7 +220,7 @@ class InstanceResult(_Result):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PanopticResult(_Result):
+class PanopticResult(ResultBase):
     """A segment for each pixel: objects (things) and regions (stuff).
 
     ``len()`` counts the segments and iteration gives them, in the order of ``segments``; ``result[segment_id]`` is
@@ -273,15 +230,56 @@ class PanopticResult(_Result):
     segment_map: NDArray[np.int32]
     """int32 [H, W]: id of the pixel's segment, 0 where there is none (void)."""
     segments: tuple[Segment, ...]
-    """In the order of their ids: things by descending score, then stuff. Each has its category's name."""
+    """Things by descending score, then stuff; where nothing tracks, in the order of their ids. Each has its
+    category's name."""
     categories: tuple[Category, ...]
     converged: bool = True
     """False where the graph's suppression had too few steps for this frame, so that an object may be wrong."""
 
     def __post_init__(self) -> None:
-        names = self.names
-        segments = (dataclasses.replace(s, name=name_of(s.category_id, names)) for s in self.segments)
-        object.__setattr__(self, "segments", tuple(segments))
+        object.__setattr__(self, "segments", _named(self.segments, self.names))
+
+    @classmethod
+    def of_merged(cls, merged: Merged, categories: tuple[Category, ...], converged: bool) -> PanopticResult:
+        """A merge as a result. Its map is made when it is first asked for, so that a tracker comes before it."""
+        result = object.__new__(cls)
+        if not all(segment.name for segment in merged.segments):
+            merged = dataclasses.replace(merged, segments=_named(merged.segments, names_by_id(categories)))
+        vars(result).update(merged=merged, segments=merged.segments, categories=categories, converged=converged)
+        return result
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            merged = vars(self).get("merged")
+            if name != "segment_map" or merged is None:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            return vars(self).setdefault(name, merged.segment_map())
+
+    def with_ids(self, segments: Sequence[Segment]) -> PanopticResult:
+        """The same regions as other segments: ``segments[i]`` in place of ``self.segments[i]``."""
+        merged: Merged | None = vars(self).get("merged")
+        if merged is not None:
+            return PanopticResult.of_merged(
+                dataclasses.replace(merged, segments=tuple(segments)), self.categories, self.converged
+            )
+        if not self.segments:
+            return self
+        before = np.array([segment.id for segment in self.segments])
+        # The first of equal ids stands, and ids without a segment are void.
+        ids, first = np.unique(before, return_index=True)
+        place = np.searchsorted(ids, self.segment_map).clip(max=len(ids) - 1)
+        found = np.array([segment.id for segment in segments], dtype=np.int32)[first][place]
+        segment_map = np.where(ids[place] == self.segment_map, found, np.int32(0))
+        return PanopticResult(segment_map, tuple(segments), self.categories, self.converged)
+
+    def thing_boxes(self) -> NDArray[np.float32]:
+        """float32 [T, 4]: x0, y0, x1, y1 in pixels, the tight box of what is seen of each thing."""
+        merged: Merged | None = vars(self).get("merged")
+        if merged is not None:
+            return merged.thing_boxes()
+        is_thing = np.array([segment.is_thing for segment in self.segments], dtype=np.bool_)
+        return self.boxes[is_thing]
 
     def __len__(self) -> int:
         return len(self.segments)
@@ -304,6 +302,9 @@ class PanopticResult(_Result):
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the frame."""
+        merged: Merged | None = vars(self).get("merged")
+        if merged is not None:
+            return merged.size
         height, width = self.segment_map.shape
         return height, width
 
@@ -313,8 +314,8 @@ class PanopticResult(_Result):
 
         Right and bottom are excluded: x1 - x0 is the width. A segment that owns no pixel has four zeros.
         """
-        position = {int(label): k for k, label in enumerate(self._runs.labels)}
-        return _boxes(self._runs, [position.get(segment.id) for segment in self.segments])
+        position = {int(label): k for k, label in enumerate(self.runs.labels)}
+        return tight_boxes(self.runs, [position.get(segment.id) for segment in self.segments])
 
     def mask(self, segment_id: int) -> BoolImage:
         """Mask of one segment, bool [H, W]."""
@@ -322,20 +323,37 @@ class PanopticResult(_Result):
 
     def draw(self, frame: Picture, *, opacity: float = 0.5) -> Frame:
         """The frame with segments in color, outlined and named; a new array, uint8 BGR [H, W, 3]."""
-        return draw_panoptic(as_frame(frame), self.segment_map, self.segments, self.categories, opacity=opacity)
+        frame = as_frame(frame)
+        check_frame(frame, self.size)
+        merged: Merged | None = vars(self).get("merged")
+        # Codes are drawn in a byte a pixel; a map that was handed out may be another one by now.
+        drawn_from_codes = merged is not None and (self._tracked or "segment_map" not in vars(self))
+        index = merged.index() if merged is not None and drawn_from_codes else None
+        return draw_panoptic(
+            frame,
+            self.segment_map if index is None else None,
+            self.segments,
+            self.categories,
+            opacity=opacity,
+            index=index,
+        )
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
-        """COCO results: one entry for each thing, with ``bbox`` and RLE ``segmentation``."""
-        return thing_results(self._runs, self.segments, image_id)
+        """COCO results: one entry for each thing, with ``bbox`` and RLE ``segmentation``.
+
+        A tracked one has its number as ``track_id``.
+        """
+        return thing_results(self.runs, self.segments, image_id)
 
     def to_coco_panoptic(self, image_id: int, file_name: str) -> tuple[Frame, dict[str, Any]]:
         """COCO panoptic form: the PNG (uint8 BGR [H, W, 3], id = R + 256 G + 65536 B) and its annotation."""
-        return panoptic_annotation(self.segment_map, self._runs, self.segments, image_id, file_name)
+        return panoptic_annotation(self.segment_map, self.runs, self.segments, image_id, file_name)
 
     def to_supervision(self) -> Any:
         """A ``supervision.Detections`` with one entry for each segment, things and stuff, in their order.
 
-        ``xyxy`` is :attr:`boxes`; the ``confidence`` of stuff is 1.
+        ``xyxy`` is :attr:`boxes`; the ``confidence`` of stuff is 1. ``tracker_id`` are the segments' ids, where
+        things are tracked.
 
         Raises:
             SegoptError: supervision is not installed.
@@ -346,23 +364,23 @@ class PanopticResult(_Result):
         labels = np.array([segment.category_id for segment in self.segments], dtype=np.int32)
         scores = np.array([segment.score for segment in self.segments], dtype=np.float32)
         masks = self.segment_map == ids[:, None, None]
-        return detections(self.boxes, masks, scores, labels, list(self._found()))
+        return detections(self.boxes, masks, scores, labels, list(self._found()), ids if self._tracked else None)
+
+    @property
+    def _tracked(self) -> bool:
+        return any(segment.track is not None for segment in self.segments)
 
     def _found(self) -> Iterable[str]:
         return [segment.name for segment in self.segments]
 
     @functools.cached_property
-    def _runs(self) -> LabelRuns:
+    def runs(self) -> LabelRuns:
+        """The map as runs of equal pixels, from which boxes, areas and RLE of all its labels come."""
         return LabelRuns.of(self.segment_map)
 
 
-def _boxes(runs: LabelRuns, positions: Iterable[int | None]) -> NDArray[np.float32]:
-    """float32 [N, 4]: x0, y0, x1, y1, the tight boxes of some labels of a map; zeros where there is no label."""
-    corners = []
-    for k in positions:
-        x, y, width, height = (0, 0, 0, 0) if k is None else runs.box(k)
-        corners.append((x, y, x + width, y + height))
-    return np.array(corners, dtype=np.float32).reshape(-1, 4)
+def _named(segments: Iterable[Segment], names: dict[int, str]) -> tuple[Segment, ...]:
+    return tuple(dataclasses.replace(s, name=name_of(s.category_id, names)) for s in segments)
 
 
 Result = SemanticResult | InstanceResult | PanopticResult

@@ -19,3 +19,9 @@ class Segment:
     """Number of its pixels."""
     name: str = ""
     """Of its category, once it is part of a :class:`~segopt.results.PanopticResult`; the merge knows no names."""
+    track: int | None = None
+    """Number of the object in the whole video, which is ``id`` then; None for stuff, and where nothing tracks."""
+    age: float | None = None
+    """Seconds since the object was first seen; None as ``track``."""
+    shade: int | None = None
+    """Which shade of its class's color is its own for life; None as ``track``."""

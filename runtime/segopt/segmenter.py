@@ -29,7 +29,7 @@ from segopt.errors import SuppressionWarning, UsageError
 from segopt.frame import Frame
 from segopt.inputs import frames_of
 from segopt.letterbox import Prepared, letterbox_frames
-from segopt.merge import merge_panoptic
+from segopt.merge import merge_codes
 from segopt.model.card import MODES, Card, Mode
 from segopt.model.categories import names_by_id
 from segopt.model.reading import read_card
@@ -260,7 +260,7 @@ class Segmenter(Stages):
         detections = found.detections
         assert detections is not None
         assert found.semantic is not None
-        segment_map, segments = merge_panoptic(
+        merged = merge_codes(
             detections.boxes,
             detections.scores,
             detections.labels,
@@ -272,7 +272,7 @@ class Segmenter(Stages):
             stuff_area=self.thresholds.stuff_area,
             paste=self.card.mask_paste,
         )
-        return PanopticResult(segment_map, tuple(segments), self.card.categories["panoptic"], found.converged)
+        return PanopticResult.of_merged(merged, self.card.categories["panoptic"], found.converged)
 
 
 _ASSEMBLERS: dict[Mode, Callable[[Segmenter, Any], Result]] = {

@@ -18,6 +18,7 @@ def detections(
     scores: NDArray[np.float32] | None,
     labels: NDArray[np.integer],
     names: Sequence[str],
+    tracks: NDArray[np.integer] | None = None,
 ) -> Any:
     """Objects or regions of one frame as one ``supervision.Detections``.
 
@@ -27,6 +28,7 @@ def detections(
         scores: float32 [N], or None.
         labels: int [N], category ids.
         names: N names of categories.
+        tracks: int [N], numbers of the objects in the whole video, or None.
 
     Raises:
         SegoptError: supervision is not installed.
@@ -43,5 +45,6 @@ def detections(
         mask=masks,
         confidence=scores,
         class_id=labels.astype(np.int64),
+        tracker_id=None if tracks is None else tracks.astype(np.int64),
         data={"class_name": np.array(names, dtype=np.str_)},
     )

@@ -175,7 +175,7 @@ def assert_sound(segment_map, segments, case):
     assert all(segment.area >= case["stuff_area"] for segment in stuff)
     assert max(Counter(segment.category_id for segment in stuff).values(), default=1) == 1
     assert {segment.name for segment in segments} <= {""}
-    plain = (int, float, bool, str)
+    plain = (int, float, bool, str, type(None))
     assert all(type(value) in plain for segment in segments for value in dataclasses.astuple(segment))
 
 

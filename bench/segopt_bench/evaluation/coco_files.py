@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -67,6 +69,7 @@ def panoptic_truth(path: Path, document: Any) -> PanopticTruth:
         classes = _classes(document["categories"])
         images = _list(document.get("images", []), "images")
         names = {image_id(image["id"]): text(image["file_name"], "a file_name") for image in images}
+        places = {image_id(image["id"]): _place(image) for image in images}
     except _DAMAGE as error:
         raise _damaged(path, "panoptic", error) from None
     known = {entry.id for entry in classes}
@@ -75,12 +78,21 @@ def panoptic_truth(path: Path, document: Any) -> PanopticTruth:
     for number, annotation in enumerate(document["annotations"], start=1):
         try:
             entry = _panoptic_entry(annotation, folder, names, known)
+            video, time = places.get(entry.image_id, (None, None))
+            entry = replace(entry, video=video, time=time)
             _put(pictures, key_of(entry.file_name), entry)
         except _DAMAGE as error:
             left_out.append(LeftOut(_picture_of(annotation, number, names), _reason(error), "panoptic"))
     if left_out and not pictures:
         raise _damaged(path, "panoptic", ValueError(f"{left_out[0].picture} {left_out[0].reason}"))
     return PanopticTruth(path, classes, pictures, tuple(left_out))
+
+
+def _place(image: Mapping[str, Any]) -> tuple[int | str | None, float | None]:
+    """Which video an image is a frame of, as COCO-VPS and YouTube-VIS name it, and when in it."""
+    video, time = image.get("video_id"), image.get("time")
+    seconds = float(time) if isinstance(time, int | float) and math.isfinite(time) else None
+    return None if video is None else image_id(video), seconds
 
 
 def _panoptic_entry(

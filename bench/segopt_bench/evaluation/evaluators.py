@@ -9,13 +9,16 @@ import numpy as np
 
 from segopt.model.categories import Category
 from segopt.results import InstanceResult, PanopticResult, Result, SemanticResult
+from segopt.tracking.tracker import Tracker
 from segopt_bench.evaluation.average_precision import AveragePrecision
 from segopt_bench.evaluation.classes import ClassMatch, TruthClass, match_classes
 from segopt_bench.evaluation.mean_iou import MeanIoU
 from segopt_bench.evaluation.panoptic_quality import PanopticQuality, SegmentLabel, SegmentMap
 from segopt_bench.evaluation.problems import LeftOut, LeftOutError
 from segopt_bench.evaluation.scores import KNOWN, Figures, Scores
+from segopt_bench.evaluation.tracking_quality import tracking_notes
 from segopt_bench.evaluation.truth import InstanceTruth, PanopticTruth, SemanticOfPanoptic, SemanticTruth, Size
+from segopt_bench.evaluation.video_quality import VideoQuality
 
 
 class Evaluator(Protocol):
@@ -160,7 +163,10 @@ class InstanceEvaluator:
 
 
 class PanopticEvaluator:
-    """PQ of panoptic maps; errors as :func:`match_classes`."""
+    """PQ of panoptic maps, and of frames of a video VPQ, STQ and more; errors as :func:`match_classes`.
+
+    Results of a video's frames, which come in their order, are followed by :class:`segopt.Tracker`.
+    """
 
     measure = "panoptic"
 
@@ -168,6 +174,11 @@ class PanopticEvaluator:
         self.truth = truth
         self.match = match_classes(found, truth.classes, truth.source)
         self._quality = PanopticQuality(truth.classes)
+        is_video = any(entry.video is not None for entry in truth.pictures.values())
+        self._video = VideoQuality(truth.classes) if is_video else None
+        self._tracker = Tracker()
+        self._current: int | str | None = None
+        self._followed: int | str | None = None
         self.count = 0
 
     @property
@@ -178,7 +189,10 @@ class PanopticEvaluator:
     @property
     def notes(self) -> list[str]:
         """See :class:`Evaluator`."""
-        return self.match.notes(self.measure)
+        notes = self.match.notes(self.measure)
+        if self._video is not None:
+            notes += tracking_notes()
+        return notes
 
     @property
     def left_out(self) -> Sequence[LeftOut]:
@@ -187,6 +201,11 @@ class PanopticEvaluator:
 
     def add(self, key: str, result: Result) -> None:
         """See :class:`Evaluator`."""
+        entry = self.truth.pictures[key]
+        if entry.video is not None:
+            if entry.video != self._followed:
+                self._tracker, self._followed = Tracker(), entry.video
+            result = self._tracker(result, entry.time)
         assert isinstance(result, PanopticResult)
         labels = [SegmentLabel(segment.id, segment.category_id) for segment in result.segments]
         self.add_map(key, SegmentMap(result.segment_map, labels))
@@ -204,14 +223,25 @@ class PanopticEvaluator:
         ids = found.ids
         if unknown := [segment.id for segment in found.segments if segment.category_id not in to_truth]:
             ids = np.where(np.isin(ids, unknown), 0, ids)
-        self._quality.add(truth, SegmentMap(ids, labels))
+        own = SegmentMap(ids, labels)
+        self._quality.add(truth, own)
         self.count += 1
+        video = self.truth.pictures[key].video
+        if self._video is not None and video is not None:
+            if video != self._current:
+                self._video.begin()
+                self._current = video
+            self._video.add(truth, own)
 
     def scores(self) -> list[Scores]:
         """See :class:`Evaluator`."""
         classes = self.truth.classes
         totals = _totals(classes, self.match, self._quality.mean_of, kinds=True)
-        return [Scores("panoptic", self.count, totals, _each(classes, self._quality.of_class))]
+        scores = [Scores("panoptic", self.count, totals, _each(classes, self._quality.of_class))]
+        if self._video is not None and self._video.frames:
+            counts = {"id switches": self._video.switches}
+            scores.append(Scores("video", self._video.frames, {"all": self._video.figures()}, {}, counts))
+        return scores
 
 
 def _each(classes: Sequence[TruthClass], figures: Callable[[int], Figures]) -> dict[str, Figures]:

@@ -70,12 +70,21 @@ class PanopticQuality:
         Raises:
             ValueError: the maps differ in size.
         """
-        if truth.ids.shape != found.ids.shape:
-            raise ValueError(f"the maps differ in size: {truth.ids.shape} and {found.ids.shape}")
-        common = _intersections(truth, found)
-        rows_true = np.array([self._row[s.category_id] for s in truth.segments], dtype=np.int64)
-        rows_found = np.array([self._row[s.category_id] for s in found.segments], dtype=np.int64)
-        crowd = np.array([s.is_crowd for s in truth.segments], dtype=np.bool_)
+        self.add_common(intersections(truth, found), truth.segments, found.segments)
+
+    def add_common(
+        self, common: NDArray[np.int64], truth: Sequence[SegmentLabel], found: Sequence[SegmentLabel]
+    ) -> None:
+        """Count one picture, or one window of a video, by the pixels that segments share.
+
+        Args:
+            common: int64 [T + 2, F + 2], as :func:`intersections` gives it.
+            truth: T segments.
+            found: F segments.
+        """
+        rows_true = np.array([self._row[s.category_id] for s in truth], dtype=np.int64)
+        rows_found = np.array([self._row[s.category_id] for s in found], dtype=np.int64)
+        crowd = np.array([s.is_crowd for s in truth], dtype=np.bool_)
         overlap = common[1:-1, 1:-1]
         area_true, area_found = common.sum(axis=1)[1:-1], common.sum(axis=0)[1:-1]
         on_void = common[_VOID, 1:-1]
@@ -112,8 +121,14 @@ class PanopticQuality:
         return {name: mean([v for row in rows if (v := row[name]) is not None]) for name in ("PQ", "SQ", "RQ")}
 
 
-def _intersections(truth: SegmentMap, found: SegmentMap) -> NDArray[np.int64]:
-    """int64 [T + 2, F + 2]: common pixels of void, each segment, and ids that no segment has."""
+def intersections(truth: SegmentMap, found: SegmentMap) -> NDArray[np.int64]:
+    """int64 [T + 2, F + 2]: common pixels of void, each segment, and ids that no segment has.
+
+    Raises:
+        ValueError: the maps differ in size.
+    """
+    if truth.ids.shape != found.ids.shape:
+        raise ValueError(f"the maps differ in size: {truth.ids.shape} and {found.ids.shape}")
     pairs, counts = np.unique(
         truth.ids.astype(np.int64) << _ID_BITS | found.ids.astype(np.int64), return_counts=True
     )

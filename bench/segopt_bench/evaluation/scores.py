@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from segopt_bench.evaluation.problems import LeftOut, summarize
@@ -19,13 +19,15 @@ class Scores:
     """The figures of one measure."""
 
     measure: str
-    """``semantic``, ``boxes``, ``masks`` or ``panoptic``."""
+    """``semantic``, ``boxes``, ``masks``, ``panoptic`` or ``video``."""
     pictures: int
     """How many were evaluated."""
     totals: Mapping[str, Figures]
     """By group of classes: ``all``, ``things``, ``stuff``, and :data:`KNOWN` where the class lists differ."""
     classes: Mapping[str, Figures]
     """By class name, in the ground truth's order."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """What is counted, and no share of anything: ``id switches``."""
 
     def minus(self, other: Scores) -> Scores:
         """Figure by figure this less the other; None where one of them has none."""
@@ -34,6 +36,7 @@ class Scores:
             self.pictures,
             {name: _difference(row, other.totals.get(name, {})) for name, row in self.totals.items()},
             {name: _difference(row, other.classes.get(name, {})) for name, row in self.classes.items()},
+            {name: count - other.counts.get(name, 0) for name, count in self.counts.items()},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -42,6 +45,7 @@ class Scores:
             "pictures": self.pictures,
             "totals": {name: dict(row) for name, row in self.totals.items()},
             "classes": {name: dict(row) for name, row in self.classes.items()},
+            **({"counts": dict(self.counts)} if self.counts else {}),
         }
 
 

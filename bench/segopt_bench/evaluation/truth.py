@@ -29,6 +29,10 @@ class PanopticEntry:
     """Of the picture."""
     png: Path
     segments: tuple[SegmentLabel, ...]
+    video: int | str | None = None
+    """Id of the video that it is a frame of; its segments' ids last through that. None for pictures."""
+    time: float | None = None
+    """Seconds on the video's clock, where they are known."""
 
 
 @dataclass(frozen=True)

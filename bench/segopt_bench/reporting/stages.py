@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from segopt.frame import Frame
-from segopt.results import Result
+from segopt.results import PanopticResult, Result
 from segopt.stages import Stages
 
 STAGES: Mapping[str, str] = {
@@ -46,6 +46,10 @@ def time_call(segmenter: Stages, frames: Sequence[Frame]) -> tuple[Timing, list[
     found = segmenter.decode(prepared, outputs)
     marks.append(time.perf_counter())
     results = [segmenter.assemble(each) for each in found]
+    for result in results:
+        if isinstance(result, PanopticResult):
+            # It is made when it is first asked for.
+            _ = result.segment_map
     marks.append(time.perf_counter())
     for frame, result in zip(frames, results, strict=True):
         result.draw(frame)

@@ -58,7 +58,7 @@ def write_clip(
 ) -> Path:
     """Write one scene over time: every frame as :func:`write_dataset` does, and ``video.mp4``.
 
-    An object has the same segment id in all frames.
+    An object has the same segment id in all frames, which ``video_id`` of the images says.
 
     Args:
         folder: is made; files of the same names are replaced.
@@ -83,7 +83,7 @@ def write_clip(
                 video.write(rendered.frame)
                 yield rendered
 
-        _write(folder, pictures(), size, progress)
+        _write(folder, pictures(), size, progress, rate)
     return path
 
 
@@ -122,7 +122,14 @@ def instance_annotations(rendered: Rendered, image_id: int, first_id: int) -> li
     ]
 
 
-def _write(folder: Path, pictures: Iterable[Rendered], size: Size, progress: Progress | None) -> None:
+def _write(
+    folder: Path,
+    pictures: Iterable[Rendered],
+    size: Size,
+    progress: Progress | None,
+    rate: Fraction | None = None,
+) -> None:
+    """Pictures, or with a rate the frames of one video, as COCO-VPS marks them."""
     for name in ("images", "panoptic", "semantic"):
         make_folder(folder / name)
     images: list[dict[str, Any]] = []
@@ -134,7 +141,8 @@ def _write(folder: Path, pictures: Iterable[Rendered], size: Size, progress: Pro
         write_image(folder / "images" / f"{stem}.jpg", rendered.frame)
         write_image(folder / "panoptic" / f"{stem}.png", png)
         write_image(folder / "semantic" / f"{stem}.png", rendered.classes)
-        images.append({"id": i, "file_name": f"{stem}.jpg", "height": size[0], "width": size[1]})
+        place = {} if rate is None else {"video_id": 1, "frame_id": i, "time": float(i / rate)}
+        images.append({"id": i, "file_name": f"{stem}.jpg", "height": size[0], "width": size[1], **place})
         segments.append(annotation)
         instances += instance_annotations(rendered, i, len(instances) + 1)
         if progress is not None:

@@ -81,7 +81,7 @@ def eval(
     ] = "auto",
     precision: Precision = None,
 ) -> None:
-    """Measure accuracy: mIoU (semantic), box and mask AP (instance), PQ (panoptic)."""
+    """Measure accuracy: mIoU (semantic), box and mask AP (instance), PQ (panoptic), VPQ and STQ (video)."""
     if (engine is None) == (predictions is None):
         raise UsageError("eval takes one of --engine FILE and --predictions DIR")
     for_networks = {
@@ -184,6 +184,9 @@ def _show(own: Evaluation, other: Evaluation | None, title: str) -> None:
     console = Console()
     for i, scores in enumerate(own.scores):
         console.print(_table(scores) if other is None else _comparison(scores, other.scores[i], title))
+        for name, count in scores.counts.items():
+            beside = "" if other is None else f", {title} {other.scores[i].counts.get(name)}"
+            typer.echo(f"{name}: {count}{beside}\n")
     for remark in own.remarks:
         typer.echo(f"note: {remark}")
 
@@ -193,7 +196,7 @@ def _table(scores: Scores) -> Any:
     from rich.text import Text
 
     table = _empty_table(scores)
-    for group in (scores.totals, scores.classes):
+    for group in (scores.totals, *filter(None, [scores.classes])):
         names = list(dict.fromkeys(name for row in group.values() for name in row))
         if group is scores.totals:
             for name in names:

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import io
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segopt.cli.engines import Engine, Precision, take
+from segopt.cli.run_many import drive_many, expand, folders_of
+from segopt.cli.run_report import (
+    progress,
+    say_gaps,
+    say_notes,
+    say_stats,
+    say_what_is_kept,
+    terminal_may_be_gone,
+)
 from segopt.device import parse_device
 from segopt.errors import UsageError
 from segopt.interrupts import exit_status, held
 
 if TYPE_CHECKING:
-    from segopt.model.card import Card
-    from segopt.pipeline.run import RunStats, Saved
+    from segopt.pipeline.run import Saved
+    from segopt.preview.server import PreviewServer
     from segopt.segmenter import Segmenter
+    from segopt.sinks.base import Sink
     from segopt.sources import Source
     from segopt.sources.reconnect import Reconnect
 
@@ -50,11 +58,11 @@ class View(str, Enum):
 
 def run(
     source: Annotated[
-        str,
+        list[str],
         typer.Argument(
-            metavar="SOURCE",
+            metavar="SOURCE...",
             help="Picture, folder, 'glob*.jpg', video, camera index (0), rtsp:// or http:// URL, or a GStreamer "
-            "pipeline string.",
+            "pipeline string; several share the model's batches; @FILE names one a line.",
             show_default=False,
         ),
     ],
@@ -68,9 +76,22 @@ def run(
         typer.Option(
             metavar="LIST",
             help="What to save, with commas: overlay (pictures or video), panoptic (COCO panoptic PNG + json), "
-            "coco (COCO results json), or none.",
+            "coco (COCO results json), jsonl (a line of JSON a frame; rle adds masks), with --track step "
+            "(KITTI-STEP PNGs) and ytvis (YouTube-VIS json); or none.",
         ),
     ] = "overlay",
+    jsonl: Annotated[
+        str | None,
+        typer.Option(
+            metavar="-[,rle]",
+            help="Write a line of JSON for each frame to standard output, and nothing else; rle adds masks.",
+            show_default=False,
+        ),
+    ] = None,
+    track: Annotated[
+        bool,
+        typer.Option("--track", help="Give each object a number, color and name that it keeps over the frames."),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what an earlier run left in the folder.")
     ] = False,
@@ -78,6 +99,15 @@ def run(
         bool, typer.Option("--audio/--no-audio", help="Keep the source's sound in the overlay video.")
     ] = True,
     show: Annotated[bool, typer.Option("--show", help="Show results in a window; q or Esc ends.")] = False,
+    preview: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:]PORT",
+            help="Serve a page with the live overlay, to this machine alone unless a host is given: 8080, or "
+            "0.0.0.0:8080 with a token in the URL.",
+            show_default=False,
+        ),
+    ] = None,
     max_frames: Annotated[
         int | None, typer.Option(metavar="N", help="Stop after N frames.", show_default=False)
     ] = None,
@@ -132,36 +162,47 @@ def run(
     # for 0.1 s to wait for one.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from segopt.sinks.claim import claimed
+    from segopt.sinks.jsonl import JsonLinesOut, StandardOutput
     from segopt.sinks.making import parse_saves
     from segopt.sinks.window import Screen
 
     saves = parse_saves(save)
-    if not saves and not show:
+    if jsonl not in (None, "-", "-,rle"):
+        raise UsageError(f"--jsonl {jsonl}: writes to standard output, -, alone; for a file add jsonl to --save")
+    if not saves and not show and jsonl is None and preview is None:
         raise UsageError(
-            "--save none: nothing would come of it; add --show, or save one of overlay, panoptic, coco"
+            "--save none: nothing would come of it; add --show or --preview, or save one of overlay, panoptic, "
+            "coco, jsonl"
         )
+    sources = expand(source)
+    if len(sources) > 1 and show:
+        raise UsageError("--show: shows one source alone; use --preview 8080 for several")
+    out = StandardOutput() if jsonl is not None else None
     with contextlib.ExitStack() as stack:
         # Before PyAV is imported, which opening a video does: see Screen.
-        screen = Screen(f"segopt: {source}") if show else None
+        screen = Screen(f"segopt: {sources[0]}") if show else None
         if screen is not None:
             stack.callback(screen.close)
         from segopt.segmenter import load
         from segopt.sources import open_source
 
-        opened = stack.enter_context(
-            open_source(source, stride=stride, max_frames=max_frames, reconnect=_reconnect(reconnect))
-        )
-        folder = output or Path("runs") / opened.name
-        with held():
-            stack.enter_context(
-                claimed(
-                    saves,
-                    folder,
-                    opened,
-                    overwrite=overwrite,
-                    on_recovered=lambda file: typer.echo(f"recovered from a run that was killed: {file}"),
+        again = _reconnect(reconnect)
+        opened = [
+            stack.enter_context(open_source(each, stride=stride, max_frames=max_frames, reconnect=again))
+            for each in sources
+        ]
+        folders = folders_of(opened, output)
+        for each, folder in zip(opened, folders, strict=True):
+            with held():
+                stack.enter_context(
+                    claimed(
+                        saves,
+                        folder,
+                        each,
+                        overwrite=overwrite,
+                        on_recovered=lambda file: typer.echo(f"recovered from a run that was killed: {file}"),
+                    )
                 )
-            )
         segmenter = stack.enter_context(
             load(
                 take(engine, device, precision),
@@ -175,9 +216,20 @@ def run(
         for branch, origin in segmenter.card.weights.items():
             if origin.is_random:
                 typer.echo(f"note: {segmenter.card.networks[branch]} has RANDOM weights: its answers mean nothing")
-        if not audio:
-            opened.sound = None
-        status = _drive(segmenter, opened, saves, folder, overwrite=overwrite, batch=batch, screen=screen)
+        board = None if preview is None else stack.enter_context(_preview(preview)).board
+        more: list[list[Sink]] = []
+        for each, folder in zip(opened, folders, strict=True):
+            if not audio:
+                each.sound = None
+            # In a run of several sources the folder's name is unique, where a source's may not be.
+            name = each.name if len(opened) == 1 else folder.name
+            lines = [] if out is None else [JsonLinesOut(name, out, masks=jsonl == "-,rle")]
+            more.append([*lines, *([] if board is None else [board.tile(name)])])
+        options: dict[str, Any] = {"track": track, "overwrite": overwrite, "batch": batch}
+        if len(opened) == 1:
+            status = _drive(segmenter, opened[0], saves, folders[0], more=more[0], screen=screen, **options)
+        else:
+            status = drive_many(segmenter, opened, saves, folders, more=more, **options)
     if status:
         raise typer.Exit(status)
 
@@ -187,35 +239,34 @@ def _drive(segmenter: Segmenter, source: Source, saves: Collection[str], folder:
     from segopt.pipeline.saving import run_claimed
 
     saved: list[Saved] = []
-    said = _say_notes(source.notes)
+    said = say_notes(source.notes)
     try:
-        with _progress(source) as on_progress:
+        with progress(source) as on_progress:
             stats = run_claimed(
                 segmenter, source, saves, folder, on_progress=on_progress, on_saved=saved.append, **options
             )
     except BaseException:
-        with _terminal_may_be_gone():
-            _say_notes(source.notes[said:])
-            _say_what_is_kept(saved)
+        with terminal_may_be_gone():
+            say_notes(source.notes[said:])
+            say_what_is_kept(saved)
         raise
-    with _terminal_may_be_gone():
+    with terminal_may_be_gone():
         if stats.network_hangs:
             typer.echo("segopt: the network did not come back; what was done before it is kept", err=True)
-        _say_notes([*source.notes[said:], *stats.notes])
-        _say_stats(stats, segmenter.card)
-        _say_gaps(source)
-        _say_what_is_kept(saved)
+        say_notes([*source.notes[said:], *stats.notes])
+        say_stats(stats, segmenter.card)
+        say_gaps(source)
+        say_what_is_kept(saved)
     return 0 if stats.interrupt is None else exit_status(stats.interrupt)
 
 
-@contextlib.contextmanager
-def _terminal_may_be_gone() -> Iterator[None]:
-    """After a hang-up, what would be printed is lost, and nothing else."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.EIO:
-            raise
+def _preview(option: str) -> PreviewServer:
+    from segopt.preview.address import Address
+    from segopt.preview.server import PreviewServer
+
+    server = PreviewServer(Address.parse(option))
+    typer.echo(f"preview: {server.url}")
+    return server
 
 
 def _reconnect(option: str | None) -> Reconnect | None:
@@ -231,120 +282,3 @@ def _reconnect(option: str | None) -> Reconnect | None:
 def _say_event(text: str) -> None:
     with contextlib.suppress(OSError):
         print(f"segopt: {time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
-
-
-def _say_gaps(source: Source) -> None:
-    gaps = getattr(source, "gaps", ())
-    if gaps:
-        lost = sum(gap.seconds for gap in gaps)
-        typer.echo(f"{len(gaps)} gap{'' if len(gaps) == 1 else 's'} in the source, {lost:.1f} s in all")
-
-
-@contextlib.contextmanager
-def _progress(source: Source) -> Iterator[Callable[[int], None] | None]:
-    """A bar on stderr with frames, fps and time left; nothing where stderr is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(file=cast("TextIO", _Lasting(sys.stderr)))
-    rate = TextColumn("{task.fields[fps]}")
-    if source.frame_count is None:
-        bar = Progress(
-            TextColumn(source.name),
-            TextColumn("{task.completed} frames"),
-            rate,
-            TimeElapsedColumn(),
-            console=console,
-        )
-    else:
-        bar = Progress(
-            TextColumn(source.name),
-            BarColumn(),
-            MofNCompleteColumn(),
-            rate,
-            TimeRemainingColumn(),
-            console=console,
-        )
-    with bar:
-        start = time.monotonic()
-        task = bar.add_task("", total=source.frame_count, fps="")
-
-        def update(frames: int) -> None:
-            speed = bar.tasks[0].speed or frames / max(time.monotonic() - start, 1e-3)
-            bar.update(task, completed=frames, fps=f"{speed:.1f} fps" if frames else "")
-
-        yield update
-
-
-def _say_stats(stats: RunStats, card: Card) -> None:
-    words = [f"{_frames(stats.frames)} in {stats.seconds:.1f} s ({stats.fps:.1f} fps)"]
-    if stats.dropped:
-        words.append(f"{stats.dropped} passed over to keep up with the source")
-    if stats.interrupted:
-        words.append("interrupted")
-    typer.echo(", ".join(words))
-    _say_stages(stats)
-    if stats.unconverged:
-        what, options = card.doubt
-        typer.echo(f"on {_frames(stats.unconverged)} {what}; export it with more {options}")
-
-
-_STAGES = {"decode": "read, decode, letterbox", "infer": "network", "finish": "merge, draw, write"}
-
-
-def _say_stages(stats: RunStats) -> None:
-    """A line for each stage, which work at the same time: share of the run, and which is the bottleneck."""
-    from segopt.pipeline.clock import slowest
-
-    for name, stage in stats.stages.items():
-        share = stage.busy / stats.seconds if stats.seconds else 0.0
-        held = "  the bottleneck" if name == slowest(stats.stages) else ""
-        typer.echo(f"  {_STAGES[name]:<24}{share:>5.0%} busy {stage.frame_ms:>8.1f} ms a frame{held}")
-
-
-def _frames(count: int) -> str:
-    return f"{count} frame" if count == 1 else f"{count} frames"
-
-
-def _say_what_is_kept(files: Iterable[Saved]) -> None:
-    for saved in files:
-        typer.echo(f"{saved.what}: {saved.path} ({_frames(saved.frames)})")
-
-
-def _say_notes(notes: Sequence[str]) -> int:
-    """Say each, and give their number."""
-    for note in notes:
-        typer.echo(f"note: {note}")
-    return len(notes)
-
-
-class _Lasting(io.TextIOBase):
-    """A terminal that takes text for ever: after a hang-up, into the void."""
-
-    def __init__(self, terminal: TextIO) -> None:
-        self._terminal = terminal
-
-    def write(self, text: str) -> int:
-        with contextlib.suppress(OSError):
-            self._terminal.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            self._terminal.flush()
-
-    def isatty(self) -> bool:
-        return self._terminal.isatty()
-
-    def fileno(self) -> int:
-        return self._terminal.fileno()

@@ -79,6 +79,7 @@ def thing_results(runs: LabelRuns, segments: Iterable[Segment], image_id: int) -
             "bbox": list(runs.box(position[segment.id])),
             "score": round(segment.score, 5),
             "segmentation": rle_of(runs, position[segment.id]),
+            **({} if segment.track is None else {"track_id": segment.track}),
         }
         for segment in segments
         if segment.is_thing and segment.id in position

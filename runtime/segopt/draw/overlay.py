@@ -79,8 +79,10 @@ def draw_instances(
     categories: Iterable[Category],
     *,
     opacity: float = 0.5,
+    tracks: NDArray[np.int32] | None = None,
+    shades: NDArray[np.int32] | None = None,
 ) -> Frame:
-    """Masks in shades of their class's color, boxes, and a plate ``name score`` on each.
+    """Masks in shades of their class's color, boxes, and on each a plate ``name score``, or ``name 7`` of track 7.
 
     Where masks overlap the one with the higher score is seen. In a crowd, plates that would cover others are left
     out, those of small objects first.
@@ -93,6 +95,8 @@ def draw_instances(
         crops: N masks inside the frame.
         categories: names and colors.
         opacity: of the colors inside a mask, 0 to 1.
+        tracks: int32 [N], numbers of the objects in the whole video.
+        shades: int32 [N], which shade each one has; None deals them out by size.
 
     Returns:
         A new array, uint8 BGR [H, W, 3].
@@ -105,7 +109,7 @@ def draw_instances(
     ids = [int(label) for label in labels]
     extents = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) if len(scores) else np.zeros(0)
     order = [int(i) for i in np.argsort(-extents, kind="stable")]
-    colors = _instance_colors(ids, order, known)
+    colors = _instance_colors(ids, order, known, [None] * len(ids) if shades is None else shades.tolist())
 
     canvas: Frame = frame.copy()
     window = _union(crop.window for crop in crops if crop.mask.size)
@@ -128,19 +132,23 @@ def draw_instances(
         cv2.rectangle(canvas, *corners, line_color(color)[::-1], scale.line)
     plates = Plates(canvas, scale)
     for i in order:
-        plates.by_box(f"{_name(ids[i], known)} {scores[i]:.2f}", rects[i], colors[i])
+        track = None if tracks is None else int(tracks[i])
+        plates.by_box(_caption(ids[i], known, track, float(scores[i])), rects[i], colors[i])
     return canvas
 
 
 def draw_panoptic(
     frame: Frame,
-    segment_map: NDArray[np.int32],
+    segment_map: NDArray[np.int32] | None,
     segments: Sequence[Segment],
     categories: Iterable[Category],
     *,
     opacity: float = 0.5,
+    index: IndexMap | None = None,
 ) -> Frame:
     """Segments in color, outlined and named: things ``name score`` on a plate, stuff by name inside its region.
+
+    Tracked things are named ``name 7`` and have the shade that they keep; others get theirs by size.
 
     Void stays the frame.
 
@@ -150,6 +158,7 @@ def draw_panoptic(
         segments: what the map's ids mean.
         categories: names and colors.
         opacity: of the colors inside a segment, 0 to 1.
+        index: in place of ``segment_map``: each pixel's position in ``segments`` plus one, 0 for void.
 
     Returns:
         A new array, uint8 BGR [H, W, 3].
@@ -157,12 +166,14 @@ def draw_panoptic(
     Raises:
         ValueError: the frame is no BGR picture of the map's size.
     """
-    scale = Scale.of(*check_frame(frame, segment_map.shape))
+    if index is None:
+        assert segment_map is not None
+        index = _index_map(segment_map, [segment.id for segment in segments])
+    scale = Scale.of(*check_frame(frame, index.shape))
     known = category_by_id(categories)
-    index = _index_map(segment_map, [segment.id for segment in segments])
     by_area = sorted(range(len(segments)), key=lambda i: -segments[i].area)
     labels = [segment.category_id for segment in segments]
-    colors = _instance_colors(labels, by_area, known)
+    colors = _instance_colors(labels, by_area, known, [segment.shade for segment in segments])
     for i, segment in enumerate(segments):
         if not segment.is_thing:
             colors[i] = _base_color(segment.category_id, known)
@@ -178,7 +189,7 @@ def draw_panoptic(
                 plates.at(name, *spot[:2], _STUFF_PLATE, alpha=0.55)
     for i in by_area:
         if segments[i].is_thing and (spot := sketch.inner_point(i + 1)) is not None:
-            text = f"{_name(labels[i], known)} {segments[i].score:.2f}"
+            text = _caption(labels[i], known, segments[i].track, segments[i].score)
             roomy = spot[2] >= 1.2 * plates.measure(text)[1]
             if not (roomy and plates.at(text, *spot[:2], colors[i])):
                 plates.by_box(text, sketch.box(i + 1), colors[i], centered=True)
@@ -209,13 +220,19 @@ def _name(category_id: int, known: dict[int, Category]) -> str:
     return f"class {category_id}" if category is None else shorten(category.name)
 
 
+def _caption(category_id: int, known: dict[int, Category], track: int | None, score: float) -> str:
+    return f"{_name(category_id, known)} {f'{score:.2f}' if track is None else track}"
+
+
 def _base_color(category_id: int, known: dict[int, Category]) -> Color:
     category = known.get(category_id)
     return class_colors(abs(category_id) % 64 + 1)[-1] if category is None else category.color
 
 
-def _instance_colors(labels: Sequence[int], order: Iterable[int], known: dict[int, Category]) -> list[Color]:
-    """A shade for each object: the first of its class in ``order`` has the class's own color.
+def _instance_colors(
+    labels: Sequence[int], order: Iterable[int], known: dict[int, Category], shades: Sequence[int | None]
+) -> list[Color]:
+    """A shade for each object: its own, or else the first of its class in ``order`` has the class's own color.
 
     The order is by size, not by score: scores of neighbors change places from frame to frame, sizes seldom do, so
     that in a video the colors flicker less.
@@ -223,7 +240,8 @@ def _instance_colors(labels: Sequence[int], order: Iterable[int], known: dict[in
     seen: Counter[int] = Counter()
     colors: list[Color] = [(0, 0, 0)] * len(labels)
     for i in order:
-        colors[i] = instance_color(_base_color(labels[i], known), seen[labels[i]])
+        shade = shades[i]
+        colors[i] = instance_color(_base_color(labels[i], known), seen[labels[i]] if shade is None else shade)
         seen[labels[i]] += 1
     return colors
 

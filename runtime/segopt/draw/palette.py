@@ -15,7 +15,8 @@ Color = tuple[int, int, int]
 """RGB, 0 to 255."""
 
 _FIRST: Color = (66, 133, 244)
-_SHADES = 48
+SHADES = 48
+"""Colors that the objects of one class have between them."""
 _LINE_LUMA = 135.0
 # Lightness and chroma of the candidates: light enough to show on a dark frame, dark enough not to bleach, and
 # with a hue. The whole gamut's farthest points would be its corners, among them pure blue and near black.
@@ -114,7 +115,7 @@ def _shades(base: Color) -> tuple[Color, ...]:
     steps = np.linspace(-_SHADE_RADIUS[1], _SHADE_RADIUS[1], 9)
     grid = np.stack(np.meshgrid(np.linspace(low, high, 9), a + steps, b + steps, indexing="ij"), axis=-1)
     candidates = _to_rgb(grid.reshape(-1, 3))
-    return _farthest_first(np.vstack([first, candidates]), _SHADES)
+    return _farthest_first(np.vstack([first, candidates]), SHADES)
 
 
 def _farthest_first(candidates: NDArray[np.uint8], count: int) -> tuple[Color, ...]:

@@ -31,6 +31,18 @@ class Bitmask:
         """Number of True pixels; they are counted each time."""
         return int(cv2.norm(self.bits, cv2.NORM_HAMMING)) if self.bits.size else 0
 
+    def box(self) -> tuple[int, int, int, int]:
+        """Tight box of the True pixels: x0, y0, x1, y1 in pixels of the frame; four zeros where there are none."""
+        column, row, columns, rows = cv2.boundingRect(self.bits) if self.bits.size else (0, 0, 0, 0)
+        if columns == 0:
+            return 0, 0, 0, 0
+        last = column + columns - 1
+        sides = self.bits[row : row + rows]
+        left = int(np.bitwise_or.reduce(sides[:, column]))
+        right = int(np.bitwise_or.reduce(sides[:, last]))
+        x0 = self.x + 8 * column + (left & -left).bit_length() - 1
+        return x0, self.y + row, self.x + 8 * last + right.bit_length(), self.y + row + rows
+
     def unpack(self) -> Bytes:
         """uint8 [h, width]: 1 where the mask is True."""
         return np.unpackbits(self.bits, axis=1, count=self.width, bitorder="little")

@@ -36,6 +36,10 @@ class StageClock:
         self._frames[round(math.log(max(seconds / frames, _SHORTEST)) / _STEP)] += 1
         self._busy += seconds
 
+    def add_rest(self, seconds: float) -> None:
+        """It worked for so long on no frame of its own: an encoder gives its last frames at the end."""
+        self._busy += seconds
+
     @property
     def time(self) -> StageTime:
         """What was added up."""

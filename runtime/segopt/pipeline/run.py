@@ -1,12 +1,13 @@
 """Frames through a segmenter into sinks, the stages in threads of their own.
 
-decode and letterbox -> infer -> decode outputs, merge, draw, write. Between two stages is a short queue, so that a
-slow stage holds back the one before it and memory stays bounded. A live source is never held back: of the frames
-that wait, the latest is kept.
+decode and letterbox -> infer -> decode outputs, merge, track -> draw -> encode, and beside these two, write.
+Between two stages is a short queue, so that a slow stage holds back the one before it and memory stays bounded.
+A live source is never held back: of the frames that wait, the latest is kept.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -19,9 +20,12 @@ from segopt.errors import SourceBrokenError
 from segopt.frame import Frame
 from segopt.pipeline.channel import Channel
 from segopt.pipeline.clock import StageClock, StageTime
+from segopt.pipeline.following import follow
+from segopt.pipeline.lanes import Lanes
 from segopt.sinks.base import Finished, Sink
 from segopt.sources.base import Source, SourceFrame
 from segopt.stages import Stages
+from segopt.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from segopt.sinks.window import Screen
@@ -58,9 +62,12 @@ class RunStats:
     seconds: float
     stages: Mapping[str, StageTime]
     """What each stage took: ``decode`` (read, decode, letterbox), ``infer`` (the network; what a frame waited for
-    the one before it is not counted) and ``finish`` (decode the outputs, merge, draw, write)."""
+    the one before it is not counted), ``finish`` (decode the outputs, merge, track), and those that the run has of
+    ``draw``, ``encode`` (drawn pictures or video) and ``write`` (all else)."""
     unconverged: int
     """Results whose suppression did not converge."""
+    objects: int | None = None
+    """How many objects were followed; None where nothing tracks."""
     saved: tuple[Saved, ...] = ()
     """What was written."""
     notes: tuple[str, ...] = ()
@@ -103,17 +110,16 @@ class _Run:
     batch: int
     depth: int
     """Inferences under way at once."""
-    showing: bool
     to_infer: Channel[_Work]
     to_finish: Channel[_Work]
-    to_show: Channel[Frame]
+    to_show: Channel[Frame] | None
+    tracker: Tracker | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     done: threading.Event = field(default_factory=threading.Event)
     errors: list[BaseException] = field(default_factory=list)
     decoding: StageClock = field(default_factory=StageClock)
     inferring: StageClock = field(default_factory=StageClock)
     finishing: StageClock = field(default_factory=StageClock)
-    frames: int = 0
     unconverged: int = 0
     ended: float | None = None
     """When it was first told to end, by :func:`time.monotonic`."""
@@ -187,33 +193,58 @@ class _Run:
         except BaseException as error:
             work.result = _raising(error)
 
+    def __post_init__(self) -> None:
+        self.lanes = Lanes(self.sinks, self.to_show, self.fail)
+
+    def fail(self, error: BaseException) -> None:
+        """A sink failed: read and infer no more."""
+        self.errors.append(error)
+        self.stop.set()
+        self.to_finish.abort()
+        self.to_infer.abort()
+
     def finish(self) -> None:
-        """Third thread; it owns the sinks and closes them. An error stops the others."""
+        """Third thread; the threads behind it own the sinks. An error stops the others."""
         try:
+            self.lanes.start()
             while (work := self.to_finish.get()) is not None:
                 start = time.perf_counter()
-                results = self.segmenter.finish(work.prepared, work.outputs)
-                for frame, result in zip(work.frames, results, strict=True):
-                    item = Finished(frame, result)
-                    for sink in self.sinks:
-                        sink.write(item)
-                    self.frames += 1
+                items = []
+                for frame, result in zip(
+                    work.frames, self.segmenter.finish(work.prepared, work.outputs), strict=True
+                ):
+                    items.append(Finished(frame, follow(self.tracker, frame, result) if self.tracker else result))
                     self.unconverged += not result.converged
-                    if self.showing:
-                        self.to_show.put(item.overlay)
                 self.finishing.add(time.perf_counter() - start, len(work.frames))
+                if not all(self.lanes.put(item) for item in items):
+                    return
         except BaseException as error:
             self.errors.append(error)
         finally:
             self.stop.set()
             self.to_finish.abort()
             self.to_infer.abort()
-            for sink in self.sinks:
-                try:
-                    sink.close()
-                except BaseException as error:
-                    self.errors.append(error)
+            self.lanes.finish()
             self.done.set()
+
+    @property
+    def clocks(self) -> dict[str, StageClock]:
+        """Of all stages, in the order in which a frame passes them."""
+        return {
+            "decode": self.decoding,
+            "infer": self.inferring,
+            "finish": self.finishing,
+            **self.lanes.clocks,
+        }
+
+    def stage_times(self) -> dict[str, float]:
+        """Median milliseconds a frame of each stage so far, for any thread."""
+        times: dict[str, float] = {}
+        for name, clock in self.clocks.items():
+            # Its own thread may add to it meanwhile.
+            with contextlib.suppress(RuntimeError):
+                times[name] = clock.time.frame_ms
+        return times
 
     def end_early(self, *, drop: bool = False) -> None:
         """Take no more frames; ``drop`` those that were read, too."""
@@ -223,6 +254,7 @@ class _Run:
         self.to_infer.abort()
         if drop:
             self.to_finish.abort()
+            self.lanes.abort()
 
     def leave_hanging_network(self) -> None:
         """After :meth:`end_early`: write what there is without a network that does not come back."""
@@ -248,6 +280,7 @@ def run_pipeline(
     sinks: Sequence[Sink],
     *,
     batch: int = 1,
+    tracker: Tracker | None = None,
     screen: Screen | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> RunStats:
@@ -261,6 +294,7 @@ def run_pipeline(
         segmenter: see :class:`Stages`.
         sinks: may be empty.
         batch: frames per inference; a live source always has 1.
+        tracker: gives the objects numbers that last; a new one.
         screen: shows the overlay of the latest frame; its keys end the run.
         on_progress: gets the number of frames that are done, about ten times a second.
 
@@ -279,11 +313,13 @@ def run_pipeline(
         batch=1 if source.live else batch,
         # A live frame that waits behind another one in the network only grows old there.
         depth=1 if source.live else segmenter.depth,
-        showing=screen is not None,
         to_infer=Channel(1 if source.live else _QUEUE, latest_only=source.live),
         to_finish=Channel(_QUEUE),
-        to_show=Channel(1, latest_only=True),
+        to_show=Channel(1, latest_only=True) if screen else None,
+        tracker=tracker,
     )
+    for sink in sinks:
+        sink.watch(run.stage_times)
     start = time.perf_counter()
     threads = [
         threading.Thread(target=stage, name=f"segopt-{stage.__name__}", daemon=True)
@@ -298,8 +334,8 @@ def run_pipeline(
             while not run.done.wait(_SHOW_SECONDS if screen else _POLL_SECONDS):
                 run.leave_hanging_network()
                 if on_progress is not None:
-                    on_progress(run.frames)
-                if screen is not None and not _show_latest(screen, run.to_show):
+                    on_progress(run.lanes.frames)
+                if screen is not None and run.to_show is not None and not _show_latest(screen, run.to_show):
                     run.end_early()
             break
         except KeyboardInterrupt as interrupt:
@@ -323,20 +359,17 @@ def run_pipeline(
     # A read from a dead camera or network may hang for as long as it likes: its thread is a daemon.
     reader.join(_READER_SECONDS)
     if on_progress is not None:
-        on_progress(run.frames)
+        on_progress(run.lanes.frames)
     if run.errors:
         error = run.errors[0]
-        raise error.of(run.frames) if isinstance(error, SourceBrokenError) else error
+        raise error.of(run.lanes.frames) if isinstance(error, SourceBrokenError) else error
     return RunStats(
-        frames=run.frames,
+        frames=run.lanes.frames,
         dropped=run.to_infer.dropped,
         seconds=seconds,
-        stages={
-            "decode": run.decoding.time,
-            "infer": run.inferring.time,
-            "finish": run.finishing.time,
-        },
+        stages={name: clock.time for name, clock in run.clocks.items()},
         unconverged=run.unconverged,
+        objects=None if tracker is None else tracker.count,
         saved=saved_by(sinks),
         notes=tuple(note for sink in sinks for note in sink.notes),
         interrupt=interrupts[0] if interrupts else None,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segopt.errors import UsageError
 from segopt.interrupts import held
+from segopt.pipeline.following import tracker_for
 from segopt.pipeline.run import RunStats, Saved, run_pipeline, saved_by
 from segopt.pipeline.streaming import open_frames
 from segopt.segmenter import Segmenter, load
+from segopt.sinks.base import Sink
 from segopt.sinks.claim import claimed
 from segopt.sinks.making import make_sinks, parse_saves
 from segopt.sources.base import Source
@@ -27,6 +29,7 @@ def run(
     *,
     save: str | Iterable[str] = ("overlay",),
     output: str | os.PathLike[str] | None = None,
+    track: bool = False,
     overwrite: bool = False,
     stride: int = 1,
     max_frames: int | None = None,
@@ -51,8 +54,10 @@ def run(
         source: a picture, folder, ``'glob*.jpg'``, video file, camera index, ``rtsp://`` or ``http://`` URL, or
             GStreamer pipeline string. For frames of your own see :func:`segopt.stream`.
         save: some of ``overlay`` (drawn pictures, or an MP4), ``panoptic`` (COCO panoptic PNG + json), ``coco``
-            (COCO results json); ``()`` writes nothing.
+            (COCO results json), ``jsonl`` (a line a frame; ``rle`` adds masks), and with ``track`` ``step``
+            (KITTI-STEP PNGs) and ``ytvis`` (YouTube-VIS json); ``()`` writes nothing.
         output: folder for it; None is ``runs/<name of the source>``.
+        track: the same object has the same number in every frame, see :class:`segopt.Tracker`.
         overwrite: earlier outputs in that folder may be replaced; files of the source never are.
         stride: take each ``stride``-th frame, from the first.
         max_frames: stop after so many frames.
@@ -90,6 +95,7 @@ def run(
             opened,
             saves,
             folder,
+            track=track,
             overwrite=overwrite,
             batch=batch,
             screen=screen,
@@ -104,28 +110,48 @@ def run_claimed(
     saves: Collection[str],
     folder: Path,
     *,
+    track: bool = False,
     overwrite: bool = False,
     batch: int | None = None,
+    more: Sequence[Sink] = (),
     screen: Screen | None = None,
     on_progress: Callable[[int], None] | None = None,
     on_saved: Callable[[Saved], None] | None = None,
 ) -> RunStats:
-    """:func:`run` with an open source, a loaded model, and a folder that is held (see ``sinks.claim``)."""
-    at_once = _batch(batch, segmenter.batch)
+    """:func:`run` with an open source, a loaded model, and a folder that is held (see ``sinks.claim``).
+
+    ``more`` are sinks besides those of ``saves``.
+    """
+    at_once = batch_of(batch, segmenter.batch)
+    tracker = tracker_for(segmenter) if track else None
     with contextlib.ExitStack() as stack:
         with held():
-            sinks = make_sinks(saves, folder, source, segmenter.mode, overwrite=overwrite)
+            sinks = make_sinks(saves, folder, source, segmenter.mode, tracked=track, overwrite=overwrite)
+            sinks += more
             for sink in sinks:
                 stack.enter_context(sink)
         try:
-            return run_pipeline(source, segmenter, sinks, batch=at_once, screen=screen, on_progress=on_progress)
+            return run_pipeline(
+                source,
+                segmenter,
+                sinks,
+                batch=at_once,
+                tracker=tracker,
+                screen=screen,
+                on_progress=on_progress,
+            )
         finally:
             if on_saved is not None:
-                for saved in saved_by(sinks):
+                for saved in saved_by([sink for sink in sinks if sink not in more]):
                     on_saved(saved)
 
 
-def _batch(asked: int | None, engine: int) -> int:
+def batch_of(asked: int | None, engine: int) -> int:
+    """Frames per inference, of those that were asked for and those that the model takes.
+
+    Raises:
+        UsageError: it takes no such number.
+    """
     if asked is None:
         return engine
     if not 1 <= asked <= engine:

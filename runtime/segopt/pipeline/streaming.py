@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from segopt.errors import UsageError
 from segopt.inputs import frames_of
 from segopt.pipeline.channel import Channel
+from segopt.pipeline.following import follow, tracker_for
 from segopt.segmenter import Segmenter
 from segopt.sinks.base import Finished
 from segopt.sources.base import Source, SourceFrame
 from segopt.sources.given import GivenFrames
 from segopt.sources.opening import check_counts, open_source
+from segopt.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from segopt.inputs import Picture
@@ -24,7 +26,14 @@ if TYPE_CHECKING:
     """What :func:`stream` goes over."""
 
 
-def stream(segmenter: Segmenter, source: Streamable, *, stride: int = 1, max_frames: int | None = None) -> Stream:
+def stream(
+    segmenter: Segmenter,
+    source: Streamable,
+    *,
+    stride: int = 1,
+    max_frames: int | None = None,
+    track: bool = False,
+) -> Stream:
     """Segment the frames of a source one after the other.
 
     One frame is held at a time, whatever the source's length. Of a live source (a camera, an ``rtsp://`` URL)
@@ -41,6 +50,7 @@ def stream(segmenter: Segmenter, source: Streamable, *, stride: int = 1, max_fra
             [B, h, w, 3].
         stride: take each ``stride``-th frame, from the first.
         max_frames: stop after so many.
+        track: the same object has the same number in every frame, see :class:`segopt.Tracker`.
 
     Returns:
         An iterator of :class:`~segopt.sinks.base.Finished`: ``frame`` (uint8 BGR [H, W, 3]), ``result``,
@@ -51,12 +61,13 @@ def stream(segmenter: Segmenter, source: Streamable, *, stride: int = 1, max_fra
         SourceError: the source cannot be opened. While iterating: one that cannot be read, or that broke off
             (:class:`~segopt.errors.SourceBrokenError`) after its last good frame.
         ValueError: what is no source; while iterating, a frame that is none.
-        UsageError: no segmenter, or ``stride`` or ``max_frames`` below 1.
+        UsageError: no segmenter, ``stride`` or ``max_frames`` below 1, or ``track`` with a semantic model.
         EngineError: while iterating: the runtime failed.
     """
     if not isinstance(segmenter, Segmenter):
         raise UsageError(f"stream() takes a segmenter, as segopt.load(path) gives; this is {segmenter!r}")
-    return Stream(segmenter, open_frames(source, stride=stride, max_frames=max_frames))
+    tracker = tracker_for(segmenter) if track else None
+    return Stream(segmenter, open_frames(source, stride=stride, max_frames=max_frames), tracker)
 
 
 def open_frames(source: Streamable, *, stride: int = 1, max_frames: int | None = None) -> Source:
@@ -75,8 +86,9 @@ def open_frames(source: Streamable, *, stride: int = 1, max_frames: int | None =
 class Stream:
     """Results of a source, made as they are asked for: an iterator and a context manager."""
 
-    def __init__(self, segmenter: Segmenter, source: Source) -> None:
+    def __init__(self, segmenter: Segmenter, source: Source, tracker: Tracker | None = None) -> None:
         self._segmenter = segmenter
+        self._tracker = tracker
         self._source = source
         self._items = self._run()
 
@@ -102,7 +114,8 @@ class Stream:
     def _run(self) -> Generator[Finished, None, None]:
         try:
             for frame in _latest(self._source) if self._source.live else self._source:
-                yield Finished(frame, self._segmenter(frame.image))
+                result = self._segmenter(frame.image)
+                yield Finished(frame, result if self._tracker is None else follow(self._tracker, frame, result))
         finally:
             self._source.close()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -29,10 +29,18 @@ class Finished(ArrayEquality):
         """The picture, BGR uint8 [H, W, 3]."""
         return self.source_frame.image
 
-    @functools.cached_property
+    @property
     def overlay(self) -> Frame:
         """The frame with its result drawn onto it, BGR uint8 [H, W, 3]; the same array each time."""
-        return self.result.draw(self.frame)
+        # The cached_property of Python 3.11 has one lock for all frames, that of 3.12 has none.
+        with vars(self).setdefault("_drawing", threading.Lock()):
+            drawn: Frame | None = vars(self).get("_drawn")
+            if drawn is None:
+                drawn = vars(self)["_drawn"] = self.result.draw(self.frame)
+            return drawn
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in vars(self).items() if name != "_drawing"}
 
     @property
     def index(self) -> int:
@@ -64,6 +72,8 @@ class Sink(ABC):
     """Frames that are in it."""
     notes: Sequence[str] = ()
     """Lines for a person: what could not be kept."""
+    wants_overlay: bool = False
+    """Whether it takes the drawn frame, which is made beforehand then."""
 
     def __enter__(self) -> Sink:
         return self
@@ -80,6 +90,9 @@ class Sink(ABC):
         Raises:
             SinkError: it cannot be written; the frames before it are safe.
         """
+
+    def watch(self, stages: Callable[[], Mapping[str, float]]) -> None:  # noqa: B027
+        """Take what tells, at any time, each stage's median milliseconds a frame."""
 
     def close(self) -> None:  # noqa: B027
         """Complete what was written.

@@ -23,6 +23,12 @@ def planned_files(saves: Collection[str], output: Path, source: Source) -> list[
         files += [output / "panoptic.json", output / "panoptic"]
     if "coco" in saves:
         files.append(output / "coco.json")
+    if "jsonl" in saves:
+        files.append(output / "segments.jsonl")
+    if "step" in saves:
+        files.append(output / "step")
+    if "ytvis" in saves:
+        files.append(output / "ytvis.json")
     return files
 
 
@@ -99,7 +105,7 @@ def claimed(
         make_folder(output)
         with locked(output):
             avoid = planned_files(saves, output, source) if overwrite else ()
-            for folder in (output, output / "overlay", output / "panoptic"):
+            for folder in (output, output / "overlay", output / "panoptic", output / "step"):
                 if folder.is_dir():
                     for file in recover(folder, avoid=avoid).files:
                         on_recovered(file)

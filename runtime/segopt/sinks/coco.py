@@ -14,7 +14,21 @@ from segopt.sinks.json_list import JsonStream
 from segopt.sources.base import Source, SourceFrame
 from segopt.sources.pictures import PictureSource
 
+LARGEST_ID = (1 << 24) - 1
+"""Of a segment in a panoptic PNG."""
+
 ImageIds = Callable[[SourceFrame], int]
+
+
+def check_ids(result: PanopticResult, largest: int, form: str) -> None:
+    """Refuse segment ids that a form has no room for, rather than let them begin again.
+
+    Raises:
+        SinkError: names the form, as ``form`` has it.
+    """
+    over = max((segment.id for segment in result.segments), default=0)
+    if over > largest:
+        raise SinkError(f"{form} holds ids up to {largest}, and object {over} came; start a new run for more")
 
 
 class CocoResults(Sink):
@@ -55,6 +69,7 @@ class CocoPanoptic(Sink):
         """Write one PNG and append its annotation."""
         if not isinstance(item.result, PanopticResult):
             raise SinkError(f"{self.path}: needs panoptic results, and got {type(item.result).__name__}")
+        check_ids(item.result, LARGEST_ID, f"{self.path}: a panoptic PNG")
         if self._json is None:
             head = panoptic_document([], [], item.result.categories)
             fields = {name: value for name, value in head.items() if name not in ("images", "annotations")}

@@ -16,16 +16,22 @@ from segopt.model.card import Mode
 from segopt.sinks.base import Sink
 from segopt.sinks.claim import check_outputs, overlay_path
 from segopt.sinks.coco import CocoPanoptic, CocoResults, image_ids
+from segopt.sinks.jsonl import JsonLines
 from segopt.sinks.overlay import OverlayPictures, OverlayVideo
+from segopt.sinks.step import StepPictures
+from segopt.sinks.ytvis import YoutubeVis
 from segopt.sources.base import Source
 from segopt.sources.pictures import PictureSource
 
-SAVES = ("overlay", "panoptic", "coco")
+SAVES = ("overlay", "panoptic", "coco", "jsonl", "rle", "step", "ytvis")
+"""``rle`` is no file: it adds masks to the lines of ``jsonl``."""
 _FITTING: dict[Mode, tuple[str, ...]] = {
-    "semantic": ("overlay", "coco"),
-    "instance": ("overlay", "coco"),
+    "semantic": ("overlay", "coco", "jsonl", "rle"),
+    "instance": ("overlay", "coco", "jsonl", "rle", "ytvis"),
     "panoptic": SAVES,
 }
+_OF_TRACKS = ("step", "ytvis")
+"""Forms of objects that last."""
 assert set(_FITTING) == set(get_args(Mode))
 
 
@@ -41,11 +47,19 @@ def parse_saves(text: str) -> tuple[str, ...]:
     for name in names:
         if name not in SAVES:
             raise UsageError(f"--save {name}: unknown; choose from {', '.join(SAVES)}, or none")
+    if "rle" in names and "jsonl" not in names:
+        raise UsageError("--save rle: adds masks to the lines of jsonl; write --save jsonl,rle")
     return names
 
 
 def make_sinks(
-    saves: Collection[str], output: Path, source: Source, mode: Mode, *, overwrite: bool = False
+    saves: Collection[str],
+    output: Path,
+    source: Source,
+    mode: Mode,
+    *,
+    tracked: bool = False,
+    overwrite: bool = False,
 ) -> list[Sink]:
     """The sinks for what is to be saved, in a folder that is made for them.
 
@@ -54,6 +68,7 @@ def make_sinks(
         output: folder; made with its parents when something is to be saved.
         source: where the frames come from; its name and kind name the files.
         mode: what the results will be.
+        tracked: whether they will have numbers that last.
         overwrite: replace earlier outputs. A file of the source is never replaced.
 
     Raises:
@@ -64,8 +79,10 @@ def make_sinks(
         if save not in _FITTING[mode]:
             raise UsageError(
                 f"--save {save}: {mode} results have no such form; choose from {', '.join(_FITTING[mode])}"
-                + (", or use a panoptic model" if save == "panoptic" else "")
+                + (", or use a panoptic model" if save in ("panoptic", "step") else "")
             )
+        if save in _OF_TRACKS and not tracked:
+            raise UsageError(f"--save {save}: holds objects that last over the frames; add --track")
     check_outputs(saves, output, source, overwrite=overwrite)
     if saves:
         make_folder(output)
@@ -77,6 +94,13 @@ def make_sinks(
             sinks.append(CocoPanoptic(output / "panoptic.json", image_ids(source), overwrite=overwrite))
         if "coco" in saves:
             sinks.append(CocoResults(output / "coco.json", image_ids(source), overwrite=overwrite))
+        if "jsonl" in saves:
+            path = output / "segments.jsonl"
+            sinks.append(JsonLines(path, source.name, masks="rle" in saves, overwrite=overwrite))
+        if "step" in saves:
+            sinks.append(StepPictures(output / "step", source, overwrite=overwrite))
+        if "ytvis" in saves:
+            sinks.append(YoutubeVis(output / "ytvis.json", overwrite=overwrite))
     except BaseException:
         for sink in sinks:
             sink.close()

@@ -23,10 +23,17 @@ from segopt.sinks.remux import FRAGMENTED, remux
 from segopt.sources.codec_lines import call_listening
 from segopt.sources.sound import Sound
 
-ENCODERS = ("libx264", "libopenh264", "h264_nvenc", "h264_v4l2m2m", "h264_videotoolbox", "h264_mf")
-"""H.264 encoders of libavcodec, in the order in which they are tried."""
+HARDWARE = ("h264_nvenc", "h264_v4l2m2m", "h264_videotoolbox", "h264_mf")
+"""H.264 encoders of libavcodec that leave the processor to others, in the order in which they are tried."""
+SOFTWARE = ("libx264", "libopenh264")
+"""Those that are tried where no hardware takes frames of this size."""
 
-_OPTIONS = {"libx264": {"preset": "veryfast", "crf": "20"}}
+_OPTIONS = {
+    "libx264": {"preset": "veryfast", "crf": "20"},
+    "h264_nvenc": {"preset": "p4", "rc": "vbr", "cq": "23", "b": "0"},
+}
+_HARDWARE_BITS = 0.12
+"""A pixel and frame, for hardware that is told a rate and no quality."""
 
 _INDEX_BYTES = 64
 """Upper bound of what the MP4 index needs for a frame: size, offset, chunk, time, composition offset, sync: 45."""
@@ -227,6 +234,7 @@ class VideoWriter:
     def _open(self, image: Frame) -> None:
         height, width = (side + side % 2 for side in image.shape[:2])
         self._size = (width, height)
+        self._encoder = h264_encoder(width, height)
         # The reserve holds the index, the frame that met the full disk, and those still in the encoder.
         file = ReservedFile(self.path, _RESERVE + width * height * 3 // 2, overwrite=self._overwrite)
         try:
@@ -238,6 +246,8 @@ class VideoWriter:
             context = stream.codec_context
             context.time_base = self._tick
             context.gop_size = min(250, max(1, round(4 / self._step)))
+            if self._encoder in HARDWARE and self._encoder not in _OPTIONS:
+                context.bit_rate = round(_HARDWARE_BITS * width * height / self._step)
             context.colorspace = context.color_primaries = context.color_trc = _BT709
             context.color_range = _MPEG_RANGE
             if self._sound is not None:
@@ -331,32 +341,38 @@ def _time_base(step: Fraction, tick: Fraction | None) -> tuple[Fraction, bool]:
 
 
 @functools.cache
-def h264_encoder() -> str:
-    """Name of the first H.264 encoder that opens on this machine.
+def h264_encoder(width: int = 640, height: int = 480) -> str:
+    """Name of the H.264 encoder for frames of this size: hardware first, then software.
 
     Raises:
         SinkError: there is none, or it does not open.
     """
-    refused = []
-    for name in ENCODERS:
-        if name not in av.codecs_available:
-            continue
-        try:
-            context: Any = av.CodecContext.create(name, "w")
-            context.width, context.height, context.pix_fmt = 640, 480, "yuv420p"
-            context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
-            # x264 tells its troubles to the screen.
-            call_listening(context.open)
-        except (FFmpegError, OSError, ValueError):
-            refused.append(name)
-            continue
-        return name
-    if refused:
+    for name in HARDWARE:
+        if _opens(name, width, height):
+            return name
+    # What is too large for software, too, is told by its first frame, and is not that there is no encoder.
+    for name in SOFTWARE:
+        if _opens(name, 640, 480):
+            return name
+    if known := [name for name in SOFTWARE if name in av.codecs_available]:
         raise SinkError(
-            f"no H.264 encoder of PyAV starts (tried {', '.join(refused)}), so that no video can be written; most "
+            f"no H.264 encoder of PyAV starts (tried {', '.join(known)}), so that no video can be written; most "
             "often too little memory is left, or a limit on it or on threads is reached (see `ulimit -a`)"
         )
     raise SinkError(
         f"PyAV {av.__version__} has no H.264 encoder, so that no video can be written; reinstall it from its "
         "wheel: pip install --force-reinstall --only-binary av av"
     )
+
+
+@functools.cache
+def _opens(name: str, width: int, height: int) -> bool:
+    try:
+        context: Any = av.CodecContext.create(name, "w")
+        context.width, context.height, context.pix_fmt = width, height, "yuv420p"
+        context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
+        # x264 tells its troubles to the screen.
+        call_listening(context.open)
+    except (FFmpegError, OSError, ValueError):
+        return False
+    return True

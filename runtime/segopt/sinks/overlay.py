@@ -15,6 +15,7 @@ class OverlayPictures(Sink):
     """One drawn picture for each picture of the source."""
 
     label = "overlay"
+    wants_overlay = True
 
     def __init__(self, path: Path, source: PictureSource, *, overwrite: bool = False) -> None:
         """Write to the folder ``path``, or where the source is one picture, to the file ``path``."""
@@ -36,6 +37,7 @@ class OverlayVideo(Sink):
     """The drawn video, at the source's own times and with its sound."""
 
     label = "overlay"
+    wants_overlay = True
 
     def __init__(self, path: Path, source: Source, *, overwrite: bool = False) -> None:
         from segopt.sinks.mp4 import VideoWriter

@@ -92,6 +92,11 @@ class Source(ABC):
     def stop(self) -> None:  # noqa: B027
         """Tell a read in another thread that waits for a source to come back that no more frames are wanted."""
 
+    @property
+    def retrying(self) -> bool:
+        """Whether a read in another thread waits for a source to come back."""
+        return False
+
     def close(self) -> None:
         """Let go of files and devices; harmless when repeated.
 

@@ -95,6 +95,11 @@ class ReconnectingSource(Source):
         """See :meth:`Source.stop`."""
         self._stopping.set()
 
+    @property
+    def retrying(self) -> bool:
+        """See :meth:`Source.retrying`."""
+        return self._attempts > 0
+
     def close(self) -> None:
         """See :meth:`Source.close`."""
         self.stop()

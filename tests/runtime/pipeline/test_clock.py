@@ -51,5 +51,11 @@ def test_run_ends_with_a_line_for_each_stage(panoptic_engine, tmp_path, segopt_c
     status, out, _ = segopt_cli("run", "--engine", panoptic_engine, tmp_path / "p.png", "--output", tmp_path)
     assert status == 0
     lines = [line for line in out.splitlines() if "% busy" in line]
-    assert [line.split("  ")[1] for line in lines] == ["read, decode, letterbox", "network", "merge, draw, write"]
+    assert [line.split("  ")[1] for line in lines] == [
+        "read, decode, letterbox",
+        "network",
+        "merge",
+        "draw",
+        "encode",
+    ]
     assert sum("the bottleneck" in line for line in lines) == 1

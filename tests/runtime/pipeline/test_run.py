@@ -150,7 +150,7 @@ def test_a_slow_stage_holds_the_others_back_without_loss(slow):
     sink = Collect(pause=pause["sink"])
     stats = run_pipeline(Numbered(pause=pause["source"]), Steps(pause=pause["infer"]), [sink])
     assert sink.items == list(range(FRAMES))
-    stage = {"source": "decode", "infer": "infer", "sink": "finish"}[slow]
+    stage = {"source": "decode", "infer": "infer", "sink": "write"}[slow]
     assert slowest(stats.stages) == stage
     assert stats.stages[stage].frame_ms >= 10
     assert 0.01 * FRAMES <= stats.stages[stage].busy <= stats.seconds
@@ -270,6 +270,56 @@ def test_a_full_sink_stops_the_run_and_all_sinks_are_closed():
         run_pipeline(Numbered(10_000), Steps(), [first, full])
     assert full.items == [0, 1, 2, 3]
     assert (first.closed, full.closed) == (1, 1)
+
+
+class Drawn(Collect):
+    """Takes drawn frames, and notes which threads drew and wrote."""
+
+    wants_overlay = True
+
+    def __init__(self, threads, **options):
+        super().__init__(**options)
+        self.threads = threads
+
+    def write(self, item):
+        self.threads["encode"].add(threading.current_thread().name)
+        assert item.overlay is item.overlay
+        super().write(item)
+
+
+def test_drawing_encoding_and_writing_have_threads_of_their_own_and_keep_every_frame():
+    threads = {"draw": set(), "encode": set()}
+
+    class DrawnSteps(Steps):
+        def assemble(self, found):
+            class Result(SemanticResult):
+                def draw(self, frame, **_):
+                    threads["draw"].add(threading.current_thread().name)
+                    time.sleep(0.01)
+                    return frame.copy()
+
+            return Result(found, tiny.SEMANTIC_CATEGORIES)
+
+    encoded, written = Drawn(threads, pause=0.01), Collect(pause=0.01)
+    stats = run_pipeline(Numbered(30), DrawnSteps(), [encoded, written])
+    assert encoded.items == written.items == list(range(30))
+    assert threads == {"draw": {"segopt-draw"}, "encode": {"segopt-encode"}}
+    assert list(stats.stages) == ["decode", "infer", "finish", "draw", "encode", "write"]
+    assert stats.frames == 30
+    assert stats.seconds < 0.75 * 3 * 30 * 0.01
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_when_one_sink_is_full_the_others_keep_what_they_were_given(drawn):
+    threads = {"encode": set()}
+    sinks = [Drawn(threads, fails_at=4 if drawn else None), Collect(fails_at=None if drawn else 4)]
+    with pytest.raises(SinkError, match="is full"):
+        run_pipeline(Numbered(10_000), Steps(), sinks)
+    full, other = sinks if drawn else reversed(sinks)
+    assert full.items == [0, 1, 2, 3]
+    assert other.items == list(range(len(other.items)))
+    assert 3 < len(other.items) < 20
+    assert [sink.closed for sink in sinks] == [1, 1]
 
 
 def test_a_sink_that_does_not_close_is_reported_and_the_others_are_closed():

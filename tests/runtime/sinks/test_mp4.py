@@ -7,6 +7,7 @@ import pytest
 
 import clips
 from segopt.errors import SinkError
+from segopt.sinks import mp4
 from segopt.sinks.mp4 import VideoWriter
 from segopt.sources import open_source
 
@@ -179,3 +180,17 @@ def test_frames_that_are_too_large_for_the_encoder_are_told_by_their_size(tmp_pa
             video.write(np.zeros((64, 48000, 3), np.uint8))
         assert str(caught.value).isprintable()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("size", "works", "taken"),
+    [
+        ((1920, 1080), {"h264_nvenc", "libx264"}, "h264_nvenc"),
+        ((64, 48), {"h264_nvenc", "libx264"}, "libx264"),
+        ((1920, 1080), {"libopenh264"}, "libopenh264"),
+    ],
+)
+def test_hardware_encodes_first_where_it_takes_frames_of_the_size(monkeypatch, size, works, taken):
+    # NVENC takes no frames below 145x49; so does this one.
+    monkeypatch.setattr(mp4, "_opens", lambda name, width, _: name in works and (width > 145 or "lib" in name))
+    assert mp4.h264_encoder.__wrapped__(*size) == taken

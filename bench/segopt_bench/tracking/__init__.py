@@ -1,0 +1,1 @@
+"""Trackers on the synthetic streets: who keeps identities best."""

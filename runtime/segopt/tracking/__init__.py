@@ -1,0 +1,1 @@
+"""Objects that stay the same over the frames of a video."""
