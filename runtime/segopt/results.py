@@ -376,7 +376,12 @@ class PanopticResult(ResultBase):
     @functools.cached_property
     def runs(self) -> LabelRuns:
         """The map as runs of equal pixels, from which boxes, areas and RLE of all its labels come."""
-        return LabelRuns.of(self.segment_map)
+        merged: Merged | None = vars(self).get("merged")
+        index = None if merged is None or not self._tracked else merged.index()
+        if index is None:
+            return LabelRuns.of(self.segment_map)
+        # Of bytes they are found in a third of the time, and numbers of tracks do not fit into bytes.
+        return LabelRuns.of(index).renamed(np.array([0, *(segment.id for segment in self.segments)]))
 
 
 def _named(segments: Iterable[Segment], names: dict[int, str]) -> tuple[Segment, ...]:

@@ -58,6 +58,15 @@ class LabelRuns:
             ends=ends[order],
         )
 
+    def renamed(self, names: NDArray[np.integer]) -> LabelRuns:
+        """The runs of the map in which each label ``k`` is ``names[k]``; no two labels get the same name."""
+        labels = names[self.labels].astype(np.int64)
+        order = np.argsort(labels)
+        places = [np.arange(self.bounds[k], self.bounds[k + 1]) for k in order]
+        taken = np.concatenate(places) if places else np.zeros(0, dtype=np.int64)
+        bounds = np.concatenate(([0], np.cumsum(np.diff(self.bounds)[order])))
+        return LabelRuns(self.size, labels[order], bounds, self.starts[taken], self.ends[taken])
+
     def runs(self, k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """int64 [R] and int64 [R]: starts and ends of the runs of ``labels[k]``, ascending."""
         runs = slice(int(self.bounds[k]), int(self.bounds[k + 1]))

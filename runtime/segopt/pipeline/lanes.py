@@ -15,7 +15,8 @@ from segopt.pipeline.channel import Channel
 from segopt.pipeline.clock import StageClock
 from segopt.sinks.base import Finished, Sink
 
-QUEUE = 2
+QUEUE = 1
+"""Frames that wait for each thread. Each holds its picture, and the drawn one: 50 MB at 4K."""
 
 
 class _Lane:

@@ -47,7 +47,7 @@ class Address:
         """What a viewer opens: with a name that reaches this machine, and the token."""
         host = self.host
         if host in ("0.0.0.0", "::"):
-            host = socket.gethostname()
+            host = _own_address()
         elif ":" in host:
             host = f"[{host}]"
         return f"http://{host}:{port}/" + (f"?token={self.token}" if self.token else "")
@@ -85,6 +85,17 @@ class Address:
             f"{socket.gethostname().lower()}.local",
         }
         return name in own or _is_ip(name)
+
+
+def _own_address() -> str:
+    """By which others reach this machine, as far as it knows: names of boards seldom resolve elsewhere."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            # Nothing is sent: it only asks for the route. The address is one that documents use (RFC 5737).
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return socket.gethostname()
 
 
 def _is_ip(name: str) -> bool:

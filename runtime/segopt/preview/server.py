@@ -124,6 +124,13 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.server.address.admits(self.headers.get("Host"), self.path):
             self._answer(HTTPStatus.FORBIDDEN, "open the URL that segopt printed")
             return False
+        # A page of another site can ask for the picture, though not read it, and take a viewer's place.
+        if self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") and self.path[:2] not in (
+            "/",
+            "/?",
+        ):
+            self._answer(HTTPStatus.FORBIDDEN, "open the page itself")
+            return False
         if self.command != "GET":
             self._answer(HTTPStatus.METHOD_NOT_ALLOWED, "only GET", {"Allow": "GET"})
             return False

@@ -68,6 +68,8 @@ class Tracks:
             rows, columns = np.array(pairs).T
             self._move(rows, boxes[columns], time)
         new = [column for column in range(len(boxes)) if column not in known]
+        if not new:
+            return [self._identities[known[column]] for column in range(len(boxes))]
         seen = set(known.values())
         shades = self._free_shades(labels[new], seen)
         made = {
@@ -78,8 +80,7 @@ class Tracks:
         found = [
             made[column] if column in made else self._identities[known[column]] for column in range(len(boxes))
         ]
-        if new:
-            self._add(list(made.values()), boxes[new], labels[new], time)
+        self._add(list(made.values()), boxes[new], labels[new], time)
         return found
 
     def _pairs(self, boxes: Boxes, labels: NDArray[np.int64], time: float) -> list[tuple[int, int]]:

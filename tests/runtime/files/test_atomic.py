@@ -54,8 +54,10 @@ def test_an_unwritable_folder_is_one_clear_line(tmp_path, write):
 
 
 def test_a_picture_that_cannot_be_encoded_is_named(tmp_path):
-    with pytest.raises(SinkError, match=r"a\.nothing.*2x3"):
+    with pytest.raises(SinkError, match=r"a\.nothing: pictures are written as \.png"):
         write_image(tmp_path / "a.nothing", np.zeros((3, 2, 3), np.uint8))
+    with pytest.raises(SinkError, match=r"a\.png: OpenCV cannot encode 0x3 pixels as \.png"):
+        write_image(tmp_path / "a.png", np.zeros((3, 0, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []
 
 

