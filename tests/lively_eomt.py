@@ -21,7 +21,7 @@ CANVAS = (TINY.side, TINY.side)
 @cache
 def _lively(shape: EomtShape, masked: tuple[bool, ...], seed: int) -> dict[str, Tensor]:
     model = EoMT(shape, masked=masked)
-    enliven_eomt(model, seed=seed)
+    enliven_eomt(model, seed=seed, covered=0.02)
     return model.state_dict()
 
 

@@ -65,7 +65,8 @@ def load(
         mode: the view to give; None takes the model's own. A panoptic model also has a ``semantic`` and an
             ``instance`` view.
         overlap_threshold: panoptic: largest taken share of an instance's mask; None takes the card's (0.5).
-        stuff_area: panoptic: smallest stuff segment, in pixels of the frame; None takes the card's (4096).
+        stuff_area: panoptic: smallest stuff segment, in pixels of the frame; None takes the card's (4096). A query
+            network's file takes none of the three thresholds: its own were fixed when it was exported.
         precision: ``fp32``, ``fp16`` or ``int8``: which file of a model folder; None takes the folder's own.
 
     Raises:

@@ -68,7 +68,9 @@ class Group:
             for branch, origin in self.card.weights.items()
             if origin.is_random
         ]
-        if "panoptic" in self.card.networks:
+        if self.card.merge == "queries":
+            notes.append("PyTorch's side is segopt's own module, with PyTorch's attention and masks on planes")
+        elif "panoptic" in self.card.networks:
             notes.append("PyTorch's side is segopt's own training module: torchvision has no Panoptic FPN")
         if self.card.mode == "instance":
             notes.append(

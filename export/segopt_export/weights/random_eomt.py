@@ -18,17 +18,18 @@ _RESIDUAL = 0.3
 """Of what a layer adds; tokens themselves have a deviation of about 1."""
 _MASK_SPREAD = 4.0
 """Deviation of a mask's logits over the picture."""
-_MASK_LEVEL = -3.5
-"""Their mean in deviations: a mask covers a few hundredths of the picture."""
 _CLASS_SPREAD = 5.0
 """Deviation of class logits over queries."""
 _GRID = 20
 """So many patches down and across are enough for statistics."""
+_STEPS = 3
+_MOST = 1 << 20
+"""Logits that a quantile is taken of; torch takes no more than 16 million."""
 _OBJECTS = 0.3
 """Share of the queries that are objects, surely or not."""
 
 
-def enliven_eomt(model: EoMT, *, seed: int = 0) -> None:
+def enliven_eomt(model: EoMT, *, seed: int = 0, covered: float = 0.002) -> None:
     """Replace an EoMT's weights by lively random ones, in place, for the square that its shape names.
 
     The same seed gives the same weights on the same version of torch.
@@ -36,6 +37,8 @@ def enliven_eomt(model: EoMT, *, seed: int = 0) -> None:
     Args:
         model: left in eval mode.
         seed: of the weights and of the picture that the last layers are scaled on.
+        covered: share of that picture that a mask covers in the mean. On a whole canvas, whose features vary more,
+            it is several hundredths.
     """
     generator = torch.Generator().manual_seed(seed)
     threads = torch.get_num_threads()
@@ -44,7 +47,7 @@ def enliven_eomt(model: EoMT, *, seed: int = 0) -> None:
         torch.set_num_threads(1)
         with torch.no_grad():
             _initialize(model.eval(), generator)
-            _scale_to_a_picture(model, generator)
+            _scale_to_a_picture(model, generator, covered)
     finally:
         torch.set_num_threads(threads)
 
@@ -85,7 +88,7 @@ def _make_smooth(enlarge: nn.ConvTranspose2d, mix: nn.Conv2d, generator: torch.G
     mix.weight.copy_((1 + 0.2 * torch.randn(mix.weight.shape, generator=generator)) / 9)
 
 
-def _scale_to_a_picture(model: Any, generator: torch.Generator) -> None:
+def _scale_to_a_picture(model: Any, generator: torch.Generator, covered: float) -> None:
     # On every second patch of a large grid: statistics are alike, and a large network takes minutes for all.
     whole, step = model.embeddings.position_embeddings, max(1, model.shape.grid // _GRID)
     cells = whole.weight.reshape(model.shape.grid, model.shape.grid, -1)[::step, ::step]
@@ -94,7 +97,9 @@ def _scale_to_a_picture(model: Any, generator: torch.Generator) -> None:
     model.embeddings.position_embeddings.weight.copy_(cells.flatten(0, 1))
     patch = model.shape.patch
     size = (model.grid[0] * patch, model.grid[1] * patch)
-    pixels = (random_picture(size, generator=generator)[None] - 0.45) / 0.22
+    # A part of a picture as large as the square: its structure is as fine as that which the network will see.
+    whole_picture = random_picture((model.shape.side, model.shape.side), generator=generator)
+    pixels = (whole_picture[None, :, : size[0], : size[1]] - 0.45) / 0.22
     projection = model.embeddings.patch_embeddings["projection"]
     seen = projection(pixels)
     spread = seen.std(dim=(0, 2, 3)).clamp(min=1e-6)
@@ -102,7 +107,7 @@ def _scale_to_a_picture(model: Any, generator: torch.Generator) -> None:
     projection.weight.mul_((0.5 / spread).reshape(-1, 1, 1, 1))
     queries, patches = model.split(model.encode(pixels))
     _scale_classes(model.class_predictor, queries[0])
-    _scale_masks(model, queries, patches, generator)
+    _scale_masks(model, queries, patches, generator, covered)
     model.embeddings.position_embeddings, model.grid = whole, (model.shape.grid, model.shape.grid)
 
 
@@ -115,7 +120,7 @@ def _scale_classes(layer: nn.Linear, queries: Tensor) -> None:
     layer.bias[-1] += torch.quantile(logits[:, :-1].amax(dim=1) - logits[:, -1], 1 - _OBJECTS)
 
 
-def _scale_masks(model: Any, queries: Tensor, patches: Tensor, generator: torch.Generator) -> None:
+def _scale_masks(model: Any, queries: Tensor, patches: Tensor, generator: torch.Generator, covered: float) -> None:
     """Let the product of mask embeddings and features have a spread and a level.
 
     The product has no bias: a direction in which all features are one and the same stands for it.
@@ -129,17 +134,21 @@ def _scale_masks(model: Any, queries: Tensor, patches: Tensor, generator: torch.
     hidden = _before_last(model, queries)
     embeddings = head(hidden)
     head.bias.sub_(embeddings.mean(dim=0))
-    # Directions in which features vary most would be all that any mask shows: they are made weaker.
+    # Directions in which features vary most would be all that any mask shows: they are made weaker. Those in which
+    # they hardly vary here vary more on a whole canvas, so that they are not made as strong.
     values, vectors = torch.linalg.eigh(torch.cov(features))
-    weaker = vectors @ torch.diag((values.clamp(min=0) + 1e-3 * values[-1]) ** -0.5) @ vectors.T
+    weaker = vectors @ torch.diag((values.clamp(min=0) + 1e-2 * values[-1]) ** -0.5) @ vectors.T
     weaker = weaker - torch.outer(axis, axis @ weaker)
     head.weight.copy_(weaker @ head.weight)
     head.bias.copy_(weaker @ head.bias)
     factor = _MASK_SPREAD / (head(hidden) @ features).std(dim=1).mean()
     head.weight.mul_(factor)
     head.bias.mul_(factor)
-    head.bias.add_(axis * _MASK_LEVEL * _MASK_SPREAD / length)
     last.bias.add_(axis * length)
+    # Each step moves all logits alike, but for what the features have of the axis.
+    for _ in range(_STEPS):
+        logits = model.masks(queries, patches).flatten()
+        head.bias.sub_(axis * torch.quantile(logits[:: 1 + len(logits) // _MOST], 1 - covered) / length)
 
 
 def _before_last(model: Any, queries: Tensor) -> Tensor:

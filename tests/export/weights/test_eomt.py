@@ -169,6 +169,31 @@ def test_other_modes_say_which_view_there_is(branch):
         find_network("eomt_small", branch)
 
 
+def test_the_same_seed_gives_the_same_random_weights_and_another_seed_others():
+    states = []
+    for seed in (0, 0, 1):
+        model = EoMT(TINY)
+        enliven_eomt(model, seed=seed)
+        states.append(model.state_dict())
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+    assert not torch.equal(states[0]["query.weight"], states[2]["query.weight"])
+
+
+@pytest.mark.parametrize(
+    ("network", "spec", "message"),
+    [
+        ("eomt", "random", "for random ones give --network eomt_small"),
+        ("eomt_small", "default", "there are no default weights of it; give --weights FOLDER"),
+        ("eomt_small", "demo", "there are no demo weights of it"),
+        ("eomt_small", "runs/nothing.bin", r"runs/nothing\.bin: no such weights file"),
+    ],
+)
+def test_weights_that_there_are_none_of_say_which_there_are(network, spec, message):
+    with pytest.raises(ExportError, match=message) as caught:
+        load_eomt(find_network(network, "panoptic"), WeightsRequest(spec))
+    assert "\n" not in str(caught.value)
+
+
 # The authors' own form.
 
 
