@@ -25,7 +25,8 @@ class Browser:
         flags = f"--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --user-data-dir={profile}"
         flags += f" --remote-debugging-pipe --window-size={size[0]},{size[1]} about:blank"
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", f"exec {NAME} {flags} 3<&{commands} 4>&{answers} 2>/dev/null"],
+            # dash knows no descriptor of two digits.
+            ["bash", "-c", f"exec {NAME} {flags} 3<&{commands} 4>&{answers} 2>/dev/null"],
             pass_fds=(commands, answers),
             stdout=subprocess.DEVNULL,
         )
