@@ -11,7 +11,7 @@ from segopt_bench.scenes import Scene, write_dataset
 
 pytestmark = pytest.mark.slow
 
-SCENES = 24
+SCENES = 40
 SIZE = (256, 448)
 STUFF_AREA = 500
 FIGURES = {"panoptic": "PQ", "semantic": "mIoU", "masks": "AP", "boxes": "AP"}
@@ -19,7 +19,7 @@ FLOORS = {
     ("panoptic",): {"panoptic": 0.65, "semantic": 0.85, "masks": 0.50, "boxes": 0.50},
     ("semantic", "instance"): {"panoptic": 0.65, "semantic": 0.85, "masks": 0.50, "boxes": 0.50},
 }
-"""Of 24 scenes; the model card has the figures of 200. Panoptic FPN's semantic head tells kinds of stuff alone."""
+"""Of 40 scenes; the model card has the figures of 200. Panoptic FPN's semantic head tells kinds of stuff alone."""
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_the_networks_have_learnt_the_scenes(in_pytorch, branches):
         ({}, 1e-3),
         ({"precision": "fp32", "target": "tensorrt"}, 1e-3),
         ({"precision": "fp16", "target": "cpu"}, 2e-3),
-        ({"precision": "int8", "target": "cpu"}, 3e-2),
+        ({"precision": "int8", "target": "cpu"}, 2e-2),
     ],
     ids=lambda value: "-".join(value.values()) or "default" if isinstance(value, dict) else "",
 )

@@ -69,7 +69,7 @@ def test_a_panoptic_card_gives_both_networks_and_the_contract(monkeypatch):
     trained = {"semantic": load_weights(SEMANTIC, WeightsRequest("demo")), "instance": untrained}
     asked = ExportRequest("panoptic", canvas=CANVAS, limits=DetectionLimits(max_detections=10))
     card, _ = make_card(asked, CANVAS, trained)
-    monkeypatch.setattr(torch_network, "load_weights", lambda network, _: trained[network.branch])
+    monkeypatch.setattr(torch_network, "load_any", lambda network, *_: trained[network.branch])
     with torch_segmenter(card, LIMITS, {}) as network:
         image = np.zeros((1, *CANVAS, 3), np.uint8)
         outputs = network.backend.infer({"image": image})
