@@ -28,6 +28,8 @@ PICTURE_SUFFIXES = frozenset({
 # fmt: on
 
 _SUFFIXES_OF_SEVERAL = frozenset({".png", ".tif", ".tiff", ".webp", ".avif"})
+_LEAST_BYTES = 16
+"""Of a file for each of its pictures: less than any format's own header of a frame or page."""
 _PAGES_AT_ONCE = 64
 """Pictures of one file that are decoded together. Each time, an animation is decoded from its start."""
 
@@ -36,6 +38,7 @@ if "OPENCV_LOG_LEVEL" not in os.environ:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 _AVIF_START = b"ftyp"
+_PNG_START = b"\x89PNG\r\n\x1a\n"
 _NEARLY_BLACK = 15
 """Brightest value, of 255, that 12 bits give in a picture of 16."""
 
@@ -104,11 +107,28 @@ def count_pages(path: Path) -> int:
     if path.suffix.lower() not in _SUFFIXES_OF_SEVERAL:
         return 1
     try:
+        # OpenCV believes an APNG's number, and takes memory for so many frames.
+        if _false_claim(path):
+            return 1
         with opencv_name(path) as name:
             count, _ = call_listening(lambda: cv2.imcount(name))
         return max(1, int(count))
     except (cv2.error, OSError):
         return 1
+
+
+def _false_claim(path: Path) -> str:
+    """What is wrong with an APNG that claims more frames (in its chunk ``acTL``) than its bytes can hold."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(8) != _PNG_START:
+            return ""
+        while len(head := file.read(16)) == 16 and head[4:8] != b"IDAT":
+            length, claimed = int.from_bytes(head[:4], "big"), int.from_bytes(head[8:12], "big")
+            if head[4:8] == b"acTL":
+                return f"it claims {claimed} frames in {size} bytes" if claimed > size // _LEAST_BYTES else ""
+            file.seek(length - 4, os.SEEK_CUR)
+    return ""
 
 
 @contextlib.contextmanager
@@ -126,11 +146,13 @@ def opencv_name(path: Path) -> Iterator[str]:
 
 def _read_whole(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        data, false_claim = path.read_bytes(), _false_claim(path)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror}); check name and permissions") from None
     if not data:
         raise SourceError(f"{path}: the file is empty; copy it again")
+    if false_claim:
+        raise SourceError(f"{path}: the picture is damaged ({false_claim}); copy it again")
     try:
         return intact(data)
     except DamagedPictureError as error:
@@ -163,17 +185,17 @@ def unique_stems(paths: Sequence[Path]) -> list[str]:
     ['a', 'a-2', 'b']
     """
     taken = {path.stem for path in paths}
-    seen: set[str] = set()
+    numbers: dict[str, int] = {}
     stems = []
     for path in paths:
-        stem, number = path.stem, 2
-        if stem in seen:
-            while f"{path.stem}-{number}" in taken:
+        stem = path.stem
+        number = numbers.get(stem, 1)
+        if number > 1:
+            while f"{stem}-{number}" in taken:
                 number += 1
-            stem = f"{path.stem}-{number}"
-            taken.add(stem)
-        seen.add(stem)
-        stems.append(stem)
+            taken.add(f"{stem}-{number}")
+        stems.append(stem if number == 1 else f"{stem}-{number}")
+        numbers[stem] = number + 1
     return stems
 
 

@@ -1,12 +1,14 @@
 import io
 import os
 import struct
+import zlib
 
 import cv2
 import numpy as np
 import pytest
 
-from segopt.errors import SourceError
+from segopt.errors import SourceBrokenError, SourceError
+from segopt.sources import open_source
 from segopt.sources.codec_lines import call_listening
 from segopt.sources.damage import DamagedPictureError, intact
 from segopt.sources.pictures import read_picture
@@ -198,3 +200,28 @@ def test_a_dark_picture_stays_dark(tmp_path, value, kind):
     notes = []
     assert read_picture(tmp_path / "a.png", notes.append)[10, 10, 0] == value // 256
     assert notes == []
+
+
+def test_an_animation_that_claims_more_frames_than_its_bytes_hold_is_damaged(tmp_path):
+    path = tmp_path / "a.png"
+    animation = cv2.Animation()
+    animation.frames = [np.full((8, 8, 3), level, np.uint8) for level in (10, 90, 200)]
+    animation.durations = [100, 100, 100]
+    assert cv2.imwriteanimation(str(path), animation)
+    with open_source(str(path)) as source:
+        assert source.frame_count == 3
+    data = bytearray(path.read_bytes())
+    at = data.index(b"acTL")
+    for claimed in (65535, 400_000_000):
+        data[at + 4 : at + 8] = struct.pack(">I", claimed)
+        data[at + 12 : at + 16] = struct.pack(">I", zlib.crc32(data[at : at + 12]))
+        path.write_bytes(data)
+        with pytest.raises(SourceError, match=rf"a\.png: the picture is damaged \(it claims {claimed} frames in"):
+            open_source(str(path))
+    cv2.imwrite(str(tmp_path / "b.png"), scene())
+    with (
+        open_source(str(tmp_path)) as source,
+        pytest.raises(SourceBrokenError, match=r"1 of 2 .*a\.png: .*damaged"),
+    ):
+        list(source)
+    assert source.frame_count == 2
