@@ -107,7 +107,7 @@ def count_pages(path: Path) -> int:
     if path.suffix.lower() not in _SUFFIXES_OF_SEVERAL:
         return 1
     try:
-        # OpenCV believes an APNG's number, and takes memory for so many frames.
+        # OpenCV believes a PNG's numbers, and takes memory for so many frames and bytes.
         if _false_claim(path):
             return 1
         with opencv_name(path) as name:
@@ -118,16 +118,18 @@ def count_pages(path: Path) -> int:
 
 
 def _false_claim(path: Path) -> str:
-    """What is wrong with an APNG that claims more frames (in its chunk ``acTL``) than its bytes can hold."""
+    """What is wrong with a PNG whose chunks, or the frames that it claims (in ``acTL``), its bytes cannot hold."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(8) != _PNG_START:
             return ""
-        while len(head := file.read(16)) == 16 and head[4:8] != b"IDAT":
-            length, claimed = int.from_bytes(head[:4], "big"), int.from_bytes(head[8:12], "big")
-            if head[4:8] == b"acTL":
-                return f"it claims {claimed} frames in {size} bytes" if claimed > size // _LEAST_BYTES else ""
-            file.seek(length - 4, os.SEEK_CUR)
+        while len(head := file.read(12)) == 12 and head[4:8] != b"IEND":
+            length, first = int.from_bytes(head[:4], "big"), int.from_bytes(head[8:], "big")
+            if file.tell() + length > size:
+                return "it is cut short"
+            if head[4:8] == b"acTL" and first > size // _LEAST_BYTES:
+                return f"it claims {first} frames in {size} bytes"
+            file.seek(length, os.SEEK_CUR)
     return ""
 
 

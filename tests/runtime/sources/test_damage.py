@@ -1,6 +1,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import cv2
@@ -225,3 +227,22 @@ def test_an_animation_that_claims_more_frames_than_its_bytes_hold_is_damaged(tmp
     ):
         list(source)
     assert source.frame_count == 2
+
+
+def test_a_chunk_that_claims_four_gigabytes_takes_none(tmp_path):
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), scene())
+    data = path.read_bytes()
+    at = data.index(b"IDAT")
+    path.write_bytes(data[: at - 4] + b"\xff" * 4 + data[at:])
+    code = (
+        "import resource, sys\n"
+        "from segopt.sources import open_source\n"
+        "try: open_source(sys.argv[1])\n"
+        "except Exception as error: print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    said, kibibytes = done.stdout.splitlines()
+    assert "a.png: the picture is damaged (it is cut short)" in said
+    assert int(kibibytes) < 1 << 20
