@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,20 +10,19 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from segopt.frame import Frame
-from segopt.letterbox import Letterbox, Prepared, letterbox_frames
+from segopt.letterbox import Letterbox, Prepared
 from segopt.masks.crop import MaskCrop
 from segopt.model.card import Card, PasteRule
 from segopt.results import InstanceResult, PanopticResult, Result, SemanticResult
 from segopt.segmenter import Thresholds
-from segopt.stages import Stages
+from segopt_bench.pytorch.eager_stages import EagerStages
 from segopt_bench.pytorch.planes import merge_planes, paste_planes
 
 Answer = dict[str, Tensor]
 """Of one frame: ``semantic`` uint8 [H, W]; ``boxes``, ``scores``, ``labels``, ``masks`` float [N, 1, 28, 28]."""
 
 
-class EagerSegmenter(Stages):
+class EagerSegmenter(EagerStages):
     """Does the job of :class:`segopt.segmenter.Segmenter`, in the same stages, with PyTorch alone.
 
     A picture becomes a float tensor as torchvision's ``to_tensor`` makes it, each network's own forward runs,
@@ -52,10 +50,8 @@ class EagerSegmenter(Stages):
         half: bool = False,
         compiled: bool = False,
     ) -> None:
-        self.card = card
+        super().__init__(card, device=device, half=half)
         self.thresholds = thresholds
-        self._device = torch.device(device)
-        self._half = half
         self._transforms: list[GeneralizedRCNNTransform] = []
         self._branches: list[Callable[[Tensor], list[Answer]]] = []
         for name, network in networks.items():
@@ -66,27 +62,11 @@ class EagerSegmenter(Stages):
             called = torch.compile(network) if compiled else network
             self._branches.append(_detector(called) if detects else self._semantic_network(called, name))
 
-    @property
-    def batch(self) -> int:
-        """How many frames it takes at once."""
-        return self.card.batch
-
-    def prepare(self, frames: Sequence[Frame]) -> Prepared:
-        """Letterbox, as the runtime does."""
-        return letterbox_frames(frames, self.card)
-
-    def infer(self, prepared: Prepared) -> list[Answer]:
-        """One answer for each slot of the batch, on the device."""
-        half = torch.autocast(self._device.type, dtype=torch.float16) if self._half else nullcontext()
-        with torch.inference_mode(), half:
-            bgr = torch.from_numpy(prepared.image).to(self._device)
-            rgb = bgr.flip(-1).permute(0, 3, 1, 2).contiguous().float().div(255)
-            answers: list[Answer] = [{} for _ in prepared.image]
-            for branch in self._branches:
-                for answer, part in zip(answers, branch(rgb), strict=True):
-                    answer.update(part)
-        if self._device.type == "cuda":
-            torch.cuda.synchronize()
+    def _answers(self, rgb: Tensor) -> list[Answer]:
+        answers: list[Answer] = [{} for _ in rgb]
+        for branch in self._branches:
+            for answer, part in zip(answers, branch(rgb), strict=True):
+                answer.update(part)
         return answers
 
     def decode(self, prepared: Prepared, answers: list[Answer]) -> list[tuple[Letterbox, Answer]]:
@@ -104,10 +84,7 @@ class EagerSegmenter(Stages):
     def _semantic_network(self, network: Callable[[Tensor], Any], branch: str) -> Callable[[Tensor], list[Answer]]:
         # Of two networks each may have its own; the card's is what the canvas is padded with.
         own = self.card.settings.get(branch, {})
-        mean, std = (
-            torch.tensor(values, device=self._device).reshape(3, 1, 1)
-            for values in (own.get("image_mean", self.card.mean), own.get("image_std", self.card.std))
-        )
+        mean, std = self._normalization(own.get("image_mean", self.card.mean), own.get("image_std", self.card.std))
 
         def answers(rgb: Tensor) -> list[Answer]:
             logits = network((rgb - mean) / std)["out"]

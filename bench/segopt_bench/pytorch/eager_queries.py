@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from segopt.frame import Frame
-from segopt.letterbox import Letterbox, Prepared, letterbox_frames
+from segopt.letterbox import Letterbox, Prepared
 from segopt.model.card import Card
 from segopt.results import PanopticResult
 from segopt.segment import Segment
-from segopt.stages import Stages
+from segopt_bench.pytorch.eager_stages import EagerStages
 from segopt_export.networks.eomt import Attention, EoMT, fit_to_canvas
 
 Answer = tuple[Tensor, Tensor]
 """Of one frame: mask logits [Q, h, w], class logits [Q, classes + 1]."""
 
 
-class EagerQueries(Stages):
+class EagerQueries(EagerStages):
     """Does the job of a panoptic :class:`segopt.segmenter.Segmenter` for a query network, with PyTorch alone.
 
     Every query's mask is enlarged to the canvas, cut, and resized to the frame; who owns a pixel and which query
@@ -40,38 +36,18 @@ class EagerQueries(Stages):
     def __init__(
         self, card: Card, network: EoMT, *, device: str = "cpu", half: bool = False, compiled: bool = False
     ) -> None:
-        self.card = card
-        self._device = torch.device(device)
-        self._half = half
+        super().__init__(card, device=device, half=half)
         fit_to_canvas(network, card.canvas)
         for module in network.modules():
             if isinstance(module, Attention):
                 module.attend = fused_attention
         network.to(self._device)
         self._network = torch.compile(network) if compiled else network
-        self._mean, self._std = (
-            torch.tensor(values, device=self._device).reshape(3, 1, 1) for values in (card.mean, card.std)
-        )
+        self._mean, self._std = self._normalization(card.mean, card.std)
         self._categories = card.categories["panoptic"]
 
-    @property
-    def batch(self) -> int:
-        """How many frames it takes at once."""
-        return self.card.batch
-
-    def prepare(self, frames: Sequence[Frame]) -> Prepared:
-        """Letterbox, as the runtime does."""
-        return letterbox_frames(frames, self.card)
-
-    def infer(self, prepared: Prepared) -> list[Answer]:
-        """One answer for each slot of the batch, on the device."""
-        half = torch.autocast(self._device.type, dtype=torch.float16) if self._half else nullcontext()
-        with torch.inference_mode(), half:
-            bgr = torch.from_numpy(prepared.image).to(self._device)
-            rgb = bgr.flip(-1).permute(0, 3, 1, 2).contiguous().float().div(255)
-            masks, classes = self._network((rgb - self._mean) / self._std)
-        if self._device.type == "cuda":
-            torch.cuda.synchronize()
+    def _answers(self, rgb: Tensor) -> list[Answer]:
+        masks, classes = self._network((rgb - self._mean) / self._std)
         return list(zip(masks.float(), classes.float(), strict=True))
 
     def decode(self, prepared: Prepared, answers: list[Answer]) -> list[tuple[Letterbox, Answer]]:

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.compose
-import onnxruntime
 from numpy.typing import NDArray
 from onnx.version_converter import convert_version
 from onnxruntime.quantization import (
@@ -29,6 +28,7 @@ from onnxruntime.quantization import (
 )
 
 from segopt_export.onnx_file.checks import half_share
+from segopt_export.onnx_file.session import cpu_session
 from segopt_export.precision.residuals import quantize_shortcuts
 from segopt_export.static.limits import Target
 
@@ -248,9 +248,7 @@ def _comparison(model: onnx.ModelProto, other: onnx.ModelProto, pairs: Collectio
         [*model.graph.initializer, *other.graph.initializer],
     )
     both = onnx.helper.make_model(graph, opset_imports=list(other.opset_import), ir_version=other.ir_version)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(both.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return cpu_session(both)
 
 
 def _quantize(

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import numpy_helper
+
+from segopt_export.onnx_file.session import cpu_session
 
 _LARGEST = 127
 _PAIR = "{}/shortcut/{}"
@@ -139,11 +140,7 @@ def _look_at(
         outputs += [largest, power]
     del watched.graph.output[:]
     watched.graph.output.extend(onnx.helper.make_tensor_value_info(name, float_, ()) for name in outputs)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = cpu_session(watched)
     found = np.array([session.run(outputs, {"image": image}) for image in images], dtype=np.float64)
     largest, power = found[:, 0::2].max(axis=0), found[:, 1::2].mean(axis=0)
     return {name: _Values(float(a), float(b)) for name, a, b in zip(names, largest, power, strict=True)}

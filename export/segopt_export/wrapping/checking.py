@@ -7,11 +7,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto
+from onnx import TensorProto
 
 from segopt.agreement import Figure
+from segopt_export.onnx_file.session import cpu_session
 from segopt_export.wrapping.foreign import Foreign
 from segopt_export.wrapping.request import Kind, WrapRequest
 
@@ -33,9 +33,9 @@ def check_wrapped(
         request: what was asked.
         images: uint8 BGR [B, H, W, 3], the canvas's size.
     """
-    (found,) = _session(str(file)).run(["semantic"], {"image": images})
+    (found,) = cpu_session(str(file)).run(["semantic"], {"image": images})
     given = _network_input(foreign, request, images)
-    (answer,) = _session(_bytes(foreign.model)).run([output], {foreign.image.name: given})
+    (answer,) = cpu_session(foreign.model).run([output], {foreign.image.name: given})
     expected = np.stack([_label_map(each, kind, images.shape[1:3]) for each in answer])
     share = float((expected == found).mean())
     constant = (found == found.flat[0]).all()
@@ -68,13 +68,3 @@ def _label_map(answer: NDArray[Any], kind: Kind, size: tuple[int, ...]) -> NDArr
         return np.asarray(cv2.resize(indices, (width, height), interpolation=cv2.INTER_NEAREST))
     planes = [cv2.resize(np.float32(plane), (width, height), interpolation=cv2.INTER_LINEAR) for plane in answer]
     return np.asarray(planes[0] > 0 if len(planes) == 1 else np.argmax(planes, axis=0))
-
-
-def _session(model: str | bytes) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def _bytes(model: ModelProto) -> bytes:
-    return bytes(model.SerializeToString())

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnxruntime
-from numpy.typing import NDArray
 from onnx import ModelProto, ValueInfoProto
 
 from segopt.agreement import Figure
+from segopt.builder.trial import synthetic_image
 from segopt.errors import ExportError
 from segopt.files.names import slug
 from segopt.model.card import Card, WeightsOrigin
@@ -32,7 +31,6 @@ from segopt_export.wrapping.request import Kind, WrapRequest
 
 _MOST_CLASSES = 256
 _PREFIX = "network/"
-_SEED = 1
 
 Step = Callable[[str], AbstractContextManager[object]]
 """Called with a step's description; entered while the step runs."""
@@ -65,7 +63,7 @@ def wrap(request: WrapRequest, *, step: Step = lambda _: nullcontext()) -> Expor
         )
     add_card(model, card)
     figures: list[Figure] = []
-    images = _pictures(request.batch, canvas)
+    images = synthetic_image(card)
 
     def verify(file: Path) -> None:
         figures.append(check_wrapped(file, foreign, answer.name, kind, request, images))
@@ -143,18 +141,3 @@ def _notes(request: WrapRequest) -> list[str]:
     if request.colors is None:
         notes.append("colors: --colors rgb; the file does not say which order it takes")
     return notes
-
-
-def _pictures(batch: int, canvas: tuple[int, int]) -> NDArray[np.uint8]:
-    """Smooth noise of several scales, uint8 [B, H, W, 3]."""
-    import cv2
-
-    rng, (height, width) = np.random.default_rng(_SEED), canvas
-    total = np.zeros((batch, height, width, 3))
-    for cells in (3, 9, 27, 81):
-        for image in total:
-            noise = rng.random((cells, cells, 3))
-            image += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
-    low, high = total.min(), total.max()
-    pixels: NDArray[np.uint8] = np.round(255 * (total - low) / (high - low)).astype(np.uint8)
-    return pixels

@@ -8,13 +8,17 @@ found, no more.
 
 from __future__ import annotations
 
+import io
+import os
 import re
 import struct
 import zlib
-from typing import Any
+from typing import Any, BinaryIO
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG_START = b"\x89PNG\r\n\x1a\n"
+_LEAST_FRAME = 16
+"""Bytes of a frame of an animation: fewer than its chunks' own headers."""
 _JP2_START, _JPC_START = b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"
 _BMP_START = b"BM"
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -85,8 +89,30 @@ def _intact_jpeg(data: bytes) -> bytes:
     return data
 
 
+def check_png_claims(file: BinaryIO, size: int) -> None:
+    """Look at the headers of a PNG's chunks: decoders take memory for what these claim. Other files pass.
+
+    Args:
+        file: at its beginning.
+        size: of the whole file, in bytes.
+
+    Raises:
+        DamagedPictureError: a chunk, or the number of frames (``acTL``), is more than the file can hold.
+    """
+    if file.read(len(_PNG_START)) != _PNG_START:
+        return
+    while len(head := file.read(12)) == 12 and head[4:8] != b"IEND":
+        length, first = int.from_bytes(head[:4], "big"), int.from_bytes(head[8:], "big")
+        if file.tell() + length > size:
+            raise DamagedPictureError("it is cut short")
+        if head[4:8] == b"acTL" and first > size // _LEAST_FRAME:
+            raise DamagedPictureError(f"it claims {first} frames in {size} bytes")
+        file.seek(length, os.SEEK_CUR)
+
+
 def _check_png(data: bytes) -> None:
     """Walk the chunks up to the end; those that hold pixels have the checksum that they say."""
+    check_png_claims(io.BytesIO(data), len(data))
     at = len(_PNG_START)
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)

@@ -17,7 +17,7 @@ from segopt.frame import Frame
 from segopt.pixel_limit import VARIABLE, max_pixels, too_large
 from segopt.sources.base import Source, SourceFrame, frames_to_expect
 from segopt.sources.codec_lines import call_listening
-from segopt.sources.damage import TIFF_STARTS, DamagedPictureError, intact
+from segopt.sources.damage import TIFF_STARTS, DamagedPictureError, check_png_claims, intact
 from segopt.sources.orientation import avif_orientation
 
 # fmt: off
@@ -28,8 +28,6 @@ PICTURE_SUFFIXES = frozenset({
 # fmt: on
 
 _SUFFIXES_OF_SEVERAL = frozenset({".png", ".tif", ".tiff", ".webp", ".avif"})
-_LEAST_BYTES = 16
-"""Of a file for each of its pictures: less than any format's own header of a frame or page."""
 _PAGES_AT_ONCE = 64
 """Pictures of one file that are decoded together. Each time, an animation is decoded from its start."""
 
@@ -38,7 +36,6 @@ if "OPENCV_LOG_LEVEL" not in os.environ:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 _AVIF_START = b"ftyp"
-_PNG_START = b"\x89PNG\r\n\x1a\n"
 _NEARLY_BLACK = 15
 """Brightest value, of 255, that 12 bits give in a picture of 16."""
 
@@ -107,30 +104,13 @@ def count_pages(path: Path) -> int:
     if path.suffix.lower() not in _SUFFIXES_OF_SEVERAL:
         return 1
     try:
-        # OpenCV believes a PNG's numbers, and takes memory for so many frames and bytes.
-        if _false_claim(path):
-            return 1
+        with path.open("rb") as file:
+            check_png_claims(file, path.stat().st_size)
         with opencv_name(path) as name:
             count, _ = call_listening(lambda: cv2.imcount(name))
         return max(1, int(count))
-    except (cv2.error, OSError):
+    except (cv2.error, OSError, DamagedPictureError):
         return 1
-
-
-def _false_claim(path: Path) -> str:
-    """What is wrong with a PNG whose chunks, or the frames that it claims (in ``acTL``), its bytes cannot hold."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if file.read(8) != _PNG_START:
-            return ""
-        while len(head := file.read(12)) == 12 and head[4:8] != b"IEND":
-            length, first = int.from_bytes(head[:4], "big"), int.from_bytes(head[8:], "big")
-            if file.tell() + length > size:
-                return "it is cut short"
-            if head[4:8] == b"acTL" and first > size // _LEAST_BYTES:
-                return f"it claims {first} frames in {size} bytes"
-            file.seek(length, os.SEEK_CUR)
-    return ""
 
 
 @contextlib.contextmanager
@@ -148,13 +128,11 @@ def opencv_name(path: Path) -> Iterator[str]:
 
 def _read_whole(path: Path) -> bytes:
     try:
-        data, false_claim = path.read_bytes(), _false_claim(path)
+        data = path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror}); check name and permissions") from None
     if not data:
         raise SourceError(f"{path}: the file is empty; copy it again")
-    if false_claim:
-        raise SourceError(f"{path}: the picture is damaged ({false_claim}); copy it again")
     try:
         return intact(data)
     except DamagedPictureError as error:
