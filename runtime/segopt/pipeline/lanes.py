@@ -51,15 +51,19 @@ class _Lane:
         except BaseException as error:
             self._on_error(error)
         finally:
-            self.items.abort()
-            start = time.perf_counter()
-            for sink in self._sinks:
-                try:
-                    sink.close()
-                except BaseException as error:
-                    self._on_error(error)
-            self.clock.add_rest(time.perf_counter() - start)
-            self._at_end()
+            self.close()
+
+    def close(self) -> None:
+        """Take no more frames and close the sinks: in its own thread, or for one that could not be started."""
+        self.items.abort()
+        start = time.perf_counter()
+        for sink in self._sinks:
+            try:
+                sink.close()
+            except BaseException as error:
+                self._on_error(error)
+        self.clock.add_rest(time.perf_counter() - start)
+        self._at_end()
 
 
 class Lanes:
@@ -111,8 +115,12 @@ class Lanes:
         """Nothing more will come: wait until what was given is written and all sinks are closed."""
         for lane in self._first:
             lane.items.finish()
+        unstarted = [lane for lane in self._all if lane.thread.ident is None]
+        for lane in unstarted:
+            lane.close()
         for lane in self._all:
-            lane.thread.join()
+            if lane not in unstarted:
+                lane.thread.join()
 
     def abort(self) -> None:
         """Drop what waits."""

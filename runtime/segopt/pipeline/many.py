@@ -86,6 +86,13 @@ class _Many:
             self.slots.close(i, drop=drop)
             feed.source.stop()
 
+    def abort(self) -> None:
+        """Drop what is on its way between the threads, and let each end."""
+        self.to_infer.abort()
+        self.to_sort.abort()
+        for channel in self.to_finish:
+            channel.abort()
+
     def read(self, i: int) -> None:
         feed = self.feeds[i]
         try:
@@ -253,6 +260,16 @@ def run_many(
             if len(interrupts) > 1:
                 for lanes in run.lanes:
                     lanes.abort()
+        except BaseException as error:
+            # Such as that the system starts no more threads.
+            run.fail_all(error)
+            run.abort()
+            for thread, lanes in zip(finishers, run.lanes, strict=True):
+                if thread.ident is None:
+                    lanes.finish()
+                else:
+                    thread.join()
+            raise
     seconds = time.perf_counter() - begun
     for thread in readers:
         # A read from a dead camera may hang for as long as it likes: its thread is a daemon.

@@ -349,6 +349,8 @@ def run_pipeline(
             run.end_early(drop=threads[-1].ident is None)
             while threads[-1].ident is not None and not run.done.wait(_POLL_SECONDS):
                 run.leave_hanging_network()
+            if threads[-1].ident is None:
+                run.lanes.finish()
             if threads[1].ident is not None:
                 run.wait_for_network(threads[1])
             raise

@@ -138,7 +138,9 @@ def _complete_video(part: Path, target: Path) -> _Completed | None:
     file = ReservedFile(target, end + _INDEX_RESERVE, overwrite=False, ending="tmp")
     fragments = WrittenPart(part, end)
     try:
-        frames = remux(fragments, file)
+        # PyAV prints a traceback of what is raised in a file's read, write or seek, which it calls.
+        with held():
+            frames = remux(fragments, file)
     except FFmpegError:
         # A damaged disk: what a player makes of it is more than nothing.
         file.rewind()

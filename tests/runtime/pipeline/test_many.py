@@ -249,3 +249,33 @@ def test_lists_that_make_no_sense_are_refused_in_one_line(
     status, _, err = segopt_cli("run", "--engine", engine, *arguments)
     assert (status, err.count("\n")) == (2, 1)
     assert words in err
+
+
+@pytest.mark.parametrize("started", range(9))
+def test_a_system_that_starts_no_more_threads_ends_a_run(monkeypatch, started):
+    """Two readers, three threads in the middle, two that merge, two that write."""
+    starts, real = [], threading.Thread.start
+
+    def start(thread):
+        if thread.name.startswith("segopt-"):
+            starts.append(thread)
+            if len(starts) > started:
+                raise RuntimeError("can't start new thread")
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    feeds, outcome = [feed(i, 200) for i in range(2)], []
+
+    def run():
+        try:
+            outcome.append(run_many(feeds, Steps(), batch=2))
+        except RuntimeError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert outcome
+    errors = [*outcome, *(one.error for one in feeds)]
+    assert any("can't start new thread" in str(error) for error in errors)
+    assert [one.sinks[0].closed for one in feeds] == [1, 1]

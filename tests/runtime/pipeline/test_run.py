@@ -537,7 +537,7 @@ def test_a_channel_that_was_ended_makes_nobody_wait():
     assert channel.get() is None
 
 
-@pytest.mark.parametrize("started", range(3))
+@pytest.mark.parametrize("started", range(4))
 def test_a_system_that_starts_no_more_threads_ends_a_run(monkeypatch, started):
     starts, real = [], threading.Thread.start
 
@@ -550,6 +550,7 @@ def test_a_system_that_starts_no_more_threads_ends_a_run(monkeypatch, started):
 
     monkeypatch.setattr(threading.Thread, "start", start)
     with ThreadPoolExecutor(1) as pool:
-        outcome = pool.submit(run_pipeline, Numbered(), Steps(), [Collect()])
+        outcome = pool.submit(run_pipeline, Numbered(), Steps(), [sink := Collect()])
         with pytest.raises(RuntimeError, match="can't start new thread"):
             outcome.result(timeout=20)
+    assert sink.closed == 1
