@@ -29,6 +29,10 @@ class Case:
     semantic: NDArray[np.uint8]
     """uint8 [H, W]: 0 is no stuff, 1 to 12 are."""
     stuff_classes: dict[int, int]
+    things: int = _CLASSES
+    """Ids of things are 1 to this."""
+    classes: int = _CLASSES + _STUFF
+    """Ids of things and stuff are 1 to this."""
 
     @property
     def size(self) -> tuple[int, int]:

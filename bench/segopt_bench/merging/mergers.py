@@ -10,7 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from segopt.merge import merge_panoptic
+from segopt.merge import merge_codes, merge_panoptic
+from segopt.model.categories import Category
+from segopt.results import PanopticResult
+from segopt.tracking.tracker import Tracker
 from segopt_bench.merging.cases import Case
 from segopt_bench.pytorch.planes import merge_planes, paste_planes
 
@@ -18,6 +21,7 @@ Job = Callable[[], NDArray[np.int32] | None]
 """Does the work once; gives the segment map where it makes one."""
 
 OURS = "segopt"
+TRACKED = "segopt, tracked"
 WRITE = "writing the map"
 
 
@@ -32,6 +36,16 @@ def jobs(case: Case) -> dict[str, Job]:
         arrays = (case.boxes, case.scores, case.labels, case.masks)
         return merge_panoptic(*arrays, case.semantic, case.stuff_classes)[0]
 
+    categories = tuple(Category(k, f"class {k}", k <= case.things, (0, 0, 0)) for k in range(1, case.classes + 1))
+    tracker = Tracker()
+
+    def tracked() -> None:
+        arrays = (case.boxes, case.scores, case.labels, case.masks)
+        merged = merge_codes(*arrays, case.semantic, case.stuff_classes)
+        found = tracker(PanopticResult.of_merged(merged, categories, True))
+        assert isinstance(found, PanopticResult)
+        found.segment_map  # noqa: B018: made when it is asked for
+
     def planes() -> NDArray[np.int32]:
         pasted = paste_planes(masks, boxes, case.size)
         return merge_planes(pasted, scores, labels, semantic, case.stuff_classes)[0]
@@ -42,7 +56,7 @@ def jobs(case: Case) -> dict[str, Job]:
     def write() -> NDArray[np.int32]:
         return np.full(case.size, 1, dtype=np.int32)
 
-    found: dict[str, Job] = {OURS: ours, "planes in PyTorch": planes, WRITE: write}
+    found: dict[str, Job] = {OURS: ours, TRACKED: tracked, "planes in PyTorch": planes, WRITE: write}
     if len(case.boxes):
         found["torchvision's paste"] = paste
     if importlib.util.find_spec("detectron2") is not None:
