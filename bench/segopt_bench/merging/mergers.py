@@ -44,7 +44,7 @@ def jobs(case: Case) -> dict[str, Job]:
         merged = merge_codes(*arrays, case.semantic, case.stuff_classes)
         found = tracker(PanopticResult.of_merged(merged, categories, True))
         assert isinstance(found, PanopticResult)
-        found.segment_map  # noqa: B018: made when it is asked for
+        _ = found.segment_map  # made when it is asked for
 
     def planes() -> NDArray[np.int32]:
         pasted = paste_planes(masks, boxes, case.size)
