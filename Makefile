@@ -13,12 +13,13 @@ WORKERS ?= 2
 MINUTES ?= 20
 SEED ?=
 
-.PHONY: demo test check lint types unit quick fuzz format clean
+.PHONY: demo test check deep lint types unit quick fuzz format clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/segopt demo
 
-# All, in minutes; `check` leaves out what takes longest, for daily work.
+# `check` leaves out what takes longest, for daily work; `deep` is what `test` leaves out: networks that differ from
+# tested ones in depth, traced and built too. For releases.
 test: lint types unit
 
 check: lint types quick
@@ -31,10 +32,13 @@ types: $(VENV)/.installed
 	$(VENV)/bin/mypy
 
 unit: $(VENV)/.installed $(LEAN)/.installed
-	$(PYTEST)
+	$(PYTEST) -m "not deep"
+
+deep: $(VENV)/.installed $(LEAN)/.installed
+	$(PYTEST) -m deep
 
 quick: $(VENV)/.installed $(LEAN)/.installed
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not deep"
 
 # Damaged inputs and signals at random; a table, and what failed in tests/fuzz-failures.
 fuzz: $(VENV)/.installed

@@ -162,6 +162,17 @@ QUICK = {"lraspp_mobilenet_v3_large", "maskrcnn_mobilenet_v3_small_fpn"}
 """Networks that are traced in a few seconds; those of the others are left to tests that are marked as slow."""
 
 
+DEEP = {
+    "fcn_resnet101",
+    "deeplabv3_resnet50",
+    "deeplabv3_resnet101",
+    "maskrcnn_resnet101_fpn",
+    "panoptic_fpn_resnet50",
+    "panoptic_fpn_resnet101",
+}
+"""Backbones of another depth below heads of another network here. Tracing each takes minutes: ``make deep``."""
+
+
 def networks(branch: str | None = None):
     """Parameters of tests that take the fixture ``lively_network``: every network of a branch, or of the table.
 
@@ -173,7 +184,8 @@ def networks(branch: str | None = None):
 def parameter(*names: str):
     """The same for these networks, as one graph."""
     slow = [] if QUICK.issuperset(names) and len(names) == 1 else [pytest.mark.slow]
-    return pytest.param("+".join(names), marks=[*slow, group("+".join(names))])
+    deep = [] if DEEP.isdisjoint(names) else [pytest.mark.deep]
+    return pytest.param("+".join(names), marks=[*slow, *deep, group("+".join(names))])
 
 
 def group(name: str):

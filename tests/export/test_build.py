@@ -1,7 +1,7 @@
 """Every network and mode becomes a plan, in FP32 and in half precision, with TensorRT-RTX and no GPU.
 
-Small canvases: the layers, their types and the graph's operators are those of any other size. The files of single
-networks are those that tests of parity and of half precision run: in FP32 for the CPU, in half for TensorRT.
+Small canvases: the layers, their types and the graph's operators are those of any other size. The files are those
+that tests of parity and of half precision run: in FP32 for the CPU, in half for TensorRT.
 """
 
 import re
@@ -17,7 +17,7 @@ from segopt.builder.build import Built, build
 from segopt.builder.options import BuildOptions
 from segopt.model import sidecar
 from segopt_export import exporter
-from segopt_export.exporter import DEMO_NETWORKS, export
+from segopt_export.exporter import export
 from segopt_export.onnx_file.tensorrt_rules import refusals
 from segopt_export.request import ExportRequest
 from segopt_export.weights.loading import WeightsRequest
@@ -26,28 +26,10 @@ pytestmark = pytest.mark.slow
 
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (pip install 'segopt[rtx]')")
 
-CANVAS = (64, 64)
-RANDOM = WeightsRequest("random")
 LARGE = 50e6
 """Bytes of an ONNX file beside which the plan's kernels, 3 to 10 MB of source text for RTX, are small."""
 CASTS = 1e6
 """Bytes by which the kernels of half precision, casts among them, may be more than those of single precision."""
-
-
-def plan_of(folder, mode, networks, precision, canvas=CANVAS) -> tuple[Path, Built]:
-    request = ExportRequest(
-        mode=mode,
-        networks=networks,
-        weights=dict.fromkeys(networks, RANDOM),
-        canvas=canvas,
-        target="tensorrt",
-        precision=precision,
-        output=folder / f"{precision}.onnx",
-    )
-    exported = export(request)
-    # RTX's parser takes more than that of JetPack 6.
-    assert refusals(onnx.load(exported.path)) == []
-    return exported.path, build(exported.path, BuildOptions(runtime="tensorrt-rtx"))
 
 
 def assert_half_is_half(single: tuple[Path, Built], in_half: tuple[Path, Built]):
@@ -74,7 +56,7 @@ def no_parity(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lively_network", lively.networks(), indirect=True)
+@pytest.mark.parametrize("lively_network", [*lively.networks(), lively.FUSION], indirect=True)
 def test_every_network_builds_in_both_precisions(tmp_path, lively_network):
     files = [lively_network.write(tmp_path / f"{precision}.onnx", precision) for precision in ("fp32", "fp16")]
     assert_half_is_half(*((file, build(file, BuildOptions(runtime="tensorrt-rtx"))) for file in files))
@@ -82,16 +64,21 @@ def test_every_network_builds_in_both_precisions(tmp_path, lively_network):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_parity")
-def test_a_fusion_builds_in_both_precisions(tmp_path):
-    networks = {branch: DEMO_NETWORKS[branch] for branch in ("semantic", "instance")}
-    assert_half_is_half(*(plan_of(tmp_path, "panoptic", networks, precision) for precision in ("fp32", "fp16")))
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("no_parity")
 def test_mask_rcnn_builds_at_its_full_size(tmp_path):
     """With all of its 1000 proposals, which the small canvases do not reach."""
-    _, built = plan_of(tmp_path, "instance", {"instance": "maskrcnn_resnet50_fpn"}, "fp16", canvas=(800, 1344))
+    request = ExportRequest(
+        mode="instance",
+        networks={"instance": "maskrcnn_resnet50_fpn"},
+        weights={"instance": WeightsRequest("random")},
+        canvas=(800, 1344),
+        target="tensorrt",
+        precision="fp16",
+        output=tmp_path / "full.onnx",
+    )
+    exported = export(request)
+    # RTX's parser takes more than that of JetPack 6.
+    assert refusals(onnx.load(exported.path)) == []
+    built = build(exported.path, BuildOptions(runtime="tensorrt-rtx"))
     assert built.sidecar.plan.half_share >= 0.95
     assert built.sidecar.card.canvas == (800, 1344)
 

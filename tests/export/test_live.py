@@ -107,8 +107,13 @@ def test_a_detector_on_any_backbone(name):
     assert_same_detections(expected, lively.detections_of(run({"instance": trained}, image), 0))
 
 
+DEEP_BACKBONES = {"resnext50_32x4d", "mobilenet_v3_large"}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.deep) if n in DEEP_BACKBONES else n for n in BACKBONES]
+)
 def test_its_file_says_the_same_and_becomes_a_plan(name, tmp_path):
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (pip install 'segopt[rtx]')")
     from segopt.builder.build import build

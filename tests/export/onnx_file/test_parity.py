@@ -8,6 +8,7 @@ import torch
 
 import lively
 from lively import assert_same_detections
+from segopt_export.networks.table import NETWORKS
 from segopt_export.static.build import build_graph
 from segopt_export.static.limits import DetectionLimits
 
@@ -15,7 +16,22 @@ pytestmark = pytest.mark.slow
 
 SMALL_DETECTOR = "maskrcnn_mobilenet_v3_small_fpn"
 semantic_networks = pytest.mark.parametrize("lively_network", lively.networks("semantic"), indirect=True)
+small_detector = pytest.mark.parametrize("lively_network", [lively.parameter(SMALL_DETECTOR)], indirect=True)
 detectors = pytest.mark.parametrize("lively_network", lively.networks("instance"), indirect=True)
+
+
+@pytest.mark.parametrize("name", sorted(lively.DEEP & {n for n, e in NETWORKS.items() if e.branch != "panoptic"}))
+def test_of_another_depth_the_module_says_the_same(name):
+    """Their files are left to ``make deep``."""
+    network = lively.LivelyNetwork(name)
+    image = lively.pictures(1)
+    outputs = lively.run_eager(network.graph("cpu"), image)
+    if "semantic" in network.trained:
+        expected = lively.torchvision_label_map(network.model, image)
+        assert (outputs["semantic"] == expected).float().mean() >= 0.999
+    else:
+        (detections,) = lively.torchvision_detections(network.model, image, network.label_ids)
+        assert_same_detections(detections, lively.detections_of(outputs, 0))
 
 
 @semantic_networks
@@ -41,15 +57,14 @@ def test_a_full_house_of_detections(lively_network):
             assert_same_detections(expected[i], lively.detections_of(outputs, i))
 
 
-@detectors
+@small_detector
 def test_some_detections_and_none(lively_network):
     """With more background dozens are left, then none: the slots without a detection are marked."""
     model, onnx_run = deepcopy(lively_network.model), lively_network.single.copy()
     (trained,) = lively_network.trained.values()
     graph = build_graph({"instance": replace(trained, model=model)}, lively.CANVAS, DetectionLimits(), "cpu")
     image = lively.pictures(2, seed=8)
-    some = 4.6 if "small" in trained.network.name else 7.6
-    for shift, pictures, wanted in ((some, any, range(1, 100)), (40.0, all, range(1))):
+    for shift, pictures, wanted in ((4.6, any, range(1, 100)), (40.0, all, range(1))):
         lively.more_background(model, shift)
         lively.more_background_in(onnx_run.model, shift)
         expected = lively.torchvision_detections(model, image, lively_network.label_ids)
@@ -61,9 +76,6 @@ def test_some_detections_and_none(lively_network):
                 unused = outputs["scores"][i] < 0
                 assert not outputs["boxes"][i][unused].any()
                 assert torch.isfinite(outputs["masks"][i]).all()
-
-
-small_detector = pytest.mark.parametrize("lively_network", [lively.parameter(SMALL_DETECTOR)], indirect=True)
 
 
 @small_detector
