@@ -35,7 +35,7 @@ FLOORS = {
         ],
         ["files", "cuda", "sources"],
         ["model"],
-        ["inputs", "letterbox", "masks", "tensorrt"],
+        ["inputs", "letterbox", "masks", "tensorrt", "thresholds"],
         ["decode", "merge", "draw", "coco", "supervision_forms", "backends", "doctor"],
         ["results_base"],
         ["results", "query_results", "stages", "builder", "model_folder"],

@@ -30,18 +30,23 @@ from segopt.frame import Frame
 from segopt.inputs import frames_of
 from segopt.letterbox import Prepared, letterbox_frames
 from segopt.merge import merge_codes
-from segopt.model.card import MODES, Card, Mode
+from segopt.model.card import Card, Mode
 from segopt.model.categories import names_by_id
 from segopt.model.reading import read_card
 from segopt.model.tensors import check_tensors
 from segopt.query_results import instance_result, panoptic_result, semantic_result
 from segopt.results import InstanceResult, PanopticResult, Result, SemanticResult
 from segopt.stages import Stages
+from segopt.thresholds import Thresholds, view_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from segopt.inputs import Picture
+
+
+MOST_THREADS = 1024
+"""More than any machine has cores."""
 
 
 def load(
@@ -53,6 +58,7 @@ def load(
     overlap_threshold: float | None = None,
     stuff_area: int | None = None,
     precision: str | None = None,
+    threads: int | None = None,
 ) -> Segmenter:
     """Load a model that ``segopt export`` or ``segopt build`` made.
 
@@ -68,13 +74,16 @@ def load(
         stuff_area: panoptic: smallest stuff segment, in pixels of the frame; None takes the card's (4096). A query
             network's file takes none of the three thresholds: its own were fixed when it was exported.
         precision: ``fp32``, ``fp16`` or ``int8``: which file of a model folder; None takes the folder's own.
+        threads: CPU threads that the network computes with, where ONNX Runtime runs it; None takes one for each
+            core. A plan computes on the GPU alone.
 
     Raises:
         CardError: the file (of a plan, or its sidecar) is missing, broken, or was not made by segopt.
         EngineError: the model does not load on this machine.
-        UsageError: a view that the model does not have, or a threshold out of range.
+        UsageError: a view that the model does not have, or a threshold or number of threads out of range.
     """
     path = Path(path)
+    check_threads(threads)
     if path.is_dir():
         from segopt.model_folder import choose
 
@@ -82,20 +91,20 @@ def load(
     card = read_card(path)
     if precision not in (None, card.precision):
         raise UsageError(f"{path}: is {card.precision}, not {precision}; export it with --precision {precision}")
-    view = _check_view(card, mode, path)
-    thresholds = _THRESHOLDS[card.merge](card, path, score_threshold, overlap_threshold, stuff_area)
-    backend = open_backend(path, device)
+    view, thresholds = view_of(card, path, mode, score_threshold, overlap_threshold, stuff_area)
+    backend = open_backend(path, device, threads)
     check_tensors(card, {**backend.inputs, **backend.outputs}, path)
     return Segmenter(card, backend, view, thresholds, path)
 
 
-@dataclass(frozen=True)
-class Thresholds:
-    """Limits that decoding and merging use."""
+def check_threads(threads: int | None) -> None:
+    """Refuse a number of threads that is none.
 
-    score: float
-    overlap: float
-    stuff_area: int
+    Raises:
+        UsageError: below 1, or above :data:`MOST_THREADS`.
+    """
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise UsageError(f"threads is {threads}, and must be from 1 to {MOST_THREADS}; leave it out for all cores")
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,39 @@ class Segmenter(Stages):
         self.thresholds = thresholds
         self._assemble = _QUERY_ASSEMBLERS[mode] if card.merge == "queries" else _ASSEMBLERS[mode]
         self._abandoned = False
+
+    @classmethod
+    def from_backend(
+        cls,
+        card: Card,
+        backend: Backend,
+        *,
+        mode: Mode | None = None,
+        score_threshold: float | None = None,
+        overlap_threshold: float | None = None,
+        stuff_area: int | None = None,
+    ) -> Segmenter:
+        """A segmenter whose network is run by others: a server, another process, another runtime.
+
+        >>> segmenter = segopt.Segmenter.from_backend(segopt.read_card("model.onnx"), mine)  # doctest: +SKIP
+
+        Args:
+            card: of the model, see :func:`segopt.read_card`.
+            backend: has ``name``, ``inputs``, ``outputs``, ``infer`` and ``close`` as
+                :class:`segopt.backends.Backend`, from which it is derived; the segmenter closes it. The input is
+                ``image``, uint8 BGR [batch, height, width, 3] on the card's canvas.
+            mode: the view to give; this and the thresholds are those of :func:`segopt.load`.
+            score_threshold: lowest score of a detection, 0 to 1.
+            overlap_threshold: panoptic: largest taken share of an instance's mask.
+            stuff_area: panoptic: smallest stuff segment, in pixels of the frame.
+
+        Raises:
+            EngineError: the backend's inputs and outputs are not those that the card promises.
+            UsageError: a view that the model does not have, or a threshold out of range.
+        """
+        view, thresholds = view_of(card, backend.name, mode, score_threshold, overlap_threshold, stuff_area)
+        check_tensors(card, {**backend.inputs, **backend.outputs}, backend.name)
+        return cls(card, backend, view, thresholds)
 
     @property
     def batch(self) -> int:
@@ -286,63 +328,3 @@ _QUERY_ASSEMBLERS: dict[Mode, Callable[[Segmenter, Any], Result]] = {
     "instance": lambda segmenter, found: instance_result(found, segmenter.card),
     "panoptic": lambda segmenter, found: panoptic_result(found, segmenter.card),
 }
-
-
-def _thresholds(
-    card: Card, _: Path, score: float | None, overlap: float | None, stuff_area: int | None
-) -> Thresholds:
-    return Thresholds(
-        score=_fraction("score_threshold", score, card.score_threshold),
-        overlap=_fraction("overlap_threshold", overlap, card.overlap_threshold),
-        stuff_area=_area("stuff_area", stuff_area, card.stuff_area),
-    )
-
-
-def _fixed_thresholds(
-    card: Card, path: Path, score: float | None, overlap: float | None, stuff_area: int | None
-) -> Thresholds:
-    """A query network's thresholds are in its file; to ask for what it has is no fault."""
-    if score not in (None, card.query_score):
-        raise UsageError(
-            f"{path}: score_threshold {score} cannot be set at run time: which query owns a pixel was decided in "
-            f"the graph, among those above {card.query_score:g}; export it again with --settings FILE.json that "
-            f'holds {{"query_score": {score}}}'
-        )
-    for name, value in (("overlap_threshold", overlap), ("stuff_area", stuff_area or None)):
-        if value is not None:
-            raise UsageError(
-                f"{path}: {name} is for networks with boxes, and this one has queries; leave it out. A query "
-                f"survives that owns more than {card.mask_share:g} of its mask, mask_share of an export's settings"
-            )
-    return Thresholds(score=card.query_score, overlap=card.mask_share, stuff_area=0)
-
-
-_THRESHOLDS = {"boxes": _thresholds, "queries": _fixed_thresholds}
-
-
-def _check_view(card: Card, mode: Mode | None, path: Path) -> Mode:
-    if mode is None:
-        return card.mode
-    if mode not in MODES:
-        raise UsageError(f"mode {mode!r} is unknown; it is one of {', '.join(MODES)}")
-    if mode not in card.views:
-        raise UsageError(
-            f"{path}: a model for {card.mode} segmentation has no {mode} view; it has {', '.join(card.views)}"
-        )
-    return mode
-
-
-def _fraction(name: str, value: float | None, default: float) -> float:
-    if value is None:
-        return default
-    if not 0 <= value <= 1:
-        raise UsageError(f"{name} is {value}, and must be from 0 to 1")
-    return value
-
-
-def _area(name: str, value: int | None, default: int) -> int:
-    if value is None:
-        return default
-    if value < 0:
-        raise UsageError(f"{name} is {value}, and must be 0 or more pixels")
-    return value

@@ -1,6 +1,8 @@
 """A loaded engine turns frames of any size into results; what cannot be is refused in one line."""
 
 import dataclasses
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -12,6 +14,7 @@ from onnx import helper, numpy_helper
 import clips
 import segopt
 import tiny
+from segopt.backends import Backend
 from segopt.errors import CardError, EngineError, SegoptError, SuppressionWarning, UsageError
 from segopt.model.card import METADATA_KEY, MODES
 
@@ -352,3 +355,69 @@ def test_a_closed_model_says_so_and_may_be_closed_again(semantic_engine):
         segmenter.close()
     with pytest.raises(EngineError, match="was closed"):
         segmenter(DARK)
+
+
+# Threads, and networks that others run.
+
+
+def test_the_number_of_threads_changes_no_answer(panoptic_engine):
+    frame = clips.frame(3)
+    maps = [segopt.load(panoptic_engine, threads=threads)(frame).segment_map for threads in (None, 1, 3)]
+    np.testing.assert_array_equal(maps[0], maps[1])
+    np.testing.assert_array_equal(maps[0], maps[2])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_network_computes_with_as_many_threads_as_it_was_given(panoptic_engine, threads):
+    code = """
+import os, sys, onnxruntime, segopt.backends.onnxruntime, segopt
+count = lambda: len(os.listdir("/proc/self/task"))
+before = count()
+segmenter = segopt.load(sys.argv[1], device="cpu", threads=int(sys.argv[2]))
+print(count() - before)
+"""
+    command = [sys.executable, "-c", code, str(panoptic_engine), str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    # The calling thread is one of them.
+    assert int(done.stdout) == threads - 1
+
+
+@pytest.mark.parametrize("threads", [0, -1, 5000])
+def test_a_number_of_threads_that_is_none_is_refused(panoptic_engine, threads):
+    with pytest.raises(UsageError, match=f"threads is {threads}, and must be from 1 to 1024"):
+        segopt.load(panoptic_engine, threads=threads)
+
+
+class Relay(Backend):
+    """A backend of a user's own, which hands all work on."""
+
+    name = "relay"
+
+    def __init__(self, backend):
+        self.backend, self.inputs, self.outputs = backend, backend.inputs, backend.outputs
+
+    def infer(self, inputs):
+        return self.backend.infer(inputs)
+
+    def close(self):
+        self.backend.close()
+
+
+def test_a_segmenter_of_a_card_and_a_backend_answers_as_the_file_does(panoptic_engine):
+    own = segopt.load(panoptic_engine, mode="instance", score_threshold=0.2)
+    relay = Relay(segopt.load(panoptic_engine).backend)
+    card = segopt.read_card(panoptic_engine)
+    with segopt.Segmenter.from_backend(card, relay, mode="instance", score_threshold=0.2) as segmenter:
+        assert segmenter(clips.frame(3)) == own(clips.frame(3))
+        assert segmenter.path is None
+    with pytest.raises(EngineError, match="closed"):
+        relay.infer({})
+
+
+def test_a_backend_that_does_not_fit_the_card_is_refused_by_its_name(panoptic_engine, semantic_engine):
+    card = segopt.read_card(panoptic_engine)
+    with pytest.raises(EngineError, match=r"^relay: its card promises boxes as "):
+        segopt.Segmenter.from_backend(card, Relay(segopt.load(semantic_engine).backend))
+    with pytest.raises(UsageError, match="score_threshold is 2, and must be"):
+        segopt.Segmenter.from_backend(card, Relay(segopt.load(panoptic_engine).backend), score_threshold=2)

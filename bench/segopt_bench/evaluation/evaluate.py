@@ -12,8 +12,9 @@ from segopt.errors import SourceError
 from segopt.frame import Frame
 from segopt.model.card import MODES, Mode
 from segopt.model.categories import Category
-from segopt.segmenter import Segmenter, Thresholds
+from segopt.segmenter import Segmenter
 from segopt.sources.pictures import read_picture
+from segopt.thresholds import Thresholds
 from segopt_bench.evaluation.coco_files import categories_of, kind_of, panoptic_truth, read_json
 from segopt_bench.evaluation.data_folder import Data
 from segopt_bench.evaluation.evaluators import Evaluator, InstanceEvaluator, PanopticEvaluator, SemanticEvaluator

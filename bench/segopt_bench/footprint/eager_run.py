@@ -15,9 +15,9 @@ from torch import nn
 from segopt.errors import SegoptError
 from segopt.model.reading import read_card
 from segopt.pipeline.run import run_pipeline
-from segopt.segmenter import Thresholds
 from segopt.sinks.making import make_sinks
 from segopt.sources import open_source
+from segopt.thresholds import Thresholds
 from segopt_bench.pytorch.making import eager_segmenter
 from segopt_bench.pytorch.network import load_trained
 

@@ -14,7 +14,8 @@ from segopt.device import parse_device
 from segopt.errors import SegoptError, UsageError, first_line
 from segopt.model.card import Card
 from segopt.model.reading import read_card
-from segopt.segmenter import Segmenter, Thresholds, load
+from segopt.segmenter import Segmenter, load
+from segopt.thresholds import Thresholds
 from segopt_bench.latency.rounds import Contender
 
 if TYPE_CHECKING:

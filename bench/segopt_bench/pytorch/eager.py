@@ -14,7 +14,7 @@ from segopt.letterbox import Letterbox, Prepared
 from segopt.masks.crop import MaskCrop
 from segopt.model.card import Card, PasteRule
 from segopt.results import InstanceResult, PanopticResult, Result, SemanticResult
-from segopt.segmenter import Thresholds
+from segopt.thresholds import Thresholds
 from segopt_bench.pytorch.eager_stages import EagerStages
 from segopt_bench.pytorch.planes import merge_planes, paste_planes
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from torch import nn
 
 from segopt.model.card import Card
-from segopt.segmenter import Thresholds
 from segopt.stages import Stages
+from segopt.thresholds import Thresholds
 from segopt_bench.pytorch.eager import EagerSegmenter
 from segopt_bench.pytorch.eager_queries import EagerQueries
 from segopt_export.networks.eomt import EoMT

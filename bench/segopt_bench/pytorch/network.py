@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from segopt.backends import Backend
 from segopt.model.card import Card
 from segopt.model.tensors import input_specs, output_specs
-from segopt.segmenter import Segmenter, Thresholds
+from segopt.segmenter import Segmenter
+from segopt.thresholds import Thresholds
 from segopt_bench.evaluation.problems import EvaluationError
 from segopt_export.classes import ClassEntry
 from segopt_export.networks.settings_file import read_query_settings, read_settings

@@ -11,13 +11,14 @@ from segopt.errors import UsageError
 __all__ = ["Backend", "Pending", "open_backend"]
 
 
-def open_backend(path: Path, device: str) -> Backend:
+def open_backend(path: Path, device: str, threads: int | None = None) -> Backend:
     """The backend that runs a model file, chosen by the file's kind.
 
     Args:
         path: ``NAME.onnx``, which ONNX Runtime runs, or ``NAME.plan``, which TensorRT runs.
         device: ``auto`` takes a GPU where one works, ``cpu`` and ``cuda`` insist, ``tensorrt`` is ONNX Runtime's
             TensorRT provider; ``cuda:1`` is the second GPU. A plan runs on a GPU alone.
+        threads: CPU threads of ONNX Runtime; None takes one for each core. A plan has no use for them.
 
     Raises:
         EngineError: the file cannot be loaded on this machine.
@@ -32,4 +33,4 @@ def open_backend(path: Path, device: str) -> Backend:
         return TensorRtBackend(path, device=where.number)
     from segopt.backends.onnxruntime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(path, device)
+    return OnnxRuntimeBackend(path, device, threads=threads)

@@ -45,18 +45,26 @@ class OnnxRuntimeBackend(Backend):
         bind: keep inputs and outputs at one place in the device's memory, allocated once, and copy to and from it;
             None does so on a GPU.
         use_graphs: on a GPU launch all kernels as one CUDA graph, where the network can be captured.
+        threads: that compute on the CPU, the calling one among them; None takes one for each core.
 
     Raises:
         EngineError: ONNX Runtime is not installed, the device is not there, or the file does not load.
     """
 
     def __init__(
-        self, path: Path, device: str = "auto", *, bind: bool | None = None, use_graphs: bool = True
+        self,
+        path: Path,
+        device: str = "auto",
+        *,
+        bind: bool | None = None,
+        use_graphs: bool = True,
+        threads: int | None = None,
     ) -> None:
         ort, where = _import_onnxruntime(), parse_device(device)
         preload_libraries(ort, where)
         providers = wanted_providers(ort, where, path)
         self._path = path
+        self._threads = threads
         self.graphs: Literal["captured", "none"] = "none"
         """Whether the kernels are launched as one CUDA graph."""
         self._run: Callable[[Tensors], dict[str, NDArray[np.generic]]] | None = None
@@ -73,7 +81,7 @@ class OnnxRuntimeBackend(Backend):
         self, ort: Any, providers: list[tuple[str, dict[str, Any]]], where: Device, bind: bool | None
     ) -> str:
         """Load the model; the provider that runs it."""
-        session = _create_session(ort, self._path, providers)
+        session = _create_session(ort, self._path, providers, self._threads)
         provider: str = session.get_providers()[0]
         check_provider(provider, where, self._path)
         self.inputs = {node.name: _spec(node, self._path) for node in session.get_inputs()}
@@ -172,11 +180,11 @@ def _import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _create_session(ort: Any, path: Path, providers: list[tuple[str, dict[str, Any]]]) -> Any:
+def _create_session(ort: Any, path: Path, providers: list[tuple[str, dict[str, Any]]], threads: int | None) -> Any:
     try:
         # What ONNX Runtime prints of a provider that fails is left to check_provider to tell.
         with contextlib.redirect_stdout(io.StringIO()):
-            return ort.InferenceSession(str(path), _session_options(ort), providers=providers)
+            return ort.InferenceSession(str(path), _session_options(ort, threads), providers=providers)
     except Exception as error:
         if _NO_MEMORY.search(str(error)):
             raise EngineError(
@@ -189,8 +197,10 @@ def _create_session(ort: Any, path: Path, providers: list[tuple[str, dict[str, A
         ) from error
 
 
-def _session_options(ort: Any) -> Any:
+def _session_options(ort: Any, threads: int | None) -> Any:
     options = ort.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
     # Warnings of the optimizer and failed GPU probes would be printed over the user's progress bar; what goes
     # wrong for good arrives as an exception.
     options.log_severity_level = _FATAL

@@ -20,6 +20,12 @@ Precision = Annotated[
         metavar="fp32|fp16|int8", help="Of a model folder: which files.", show_default="the folder's own"
     ),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="CPU threads of ONNX Runtime; a plan needs none.", show_default="one for each core"
+    ),
+]
 
 
 def take(engine: Path, device: str, precision: str | None = None) -> Path:

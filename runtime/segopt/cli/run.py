@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segopt.cli.engines import Engine, Precision, take
+from segopt.cli.engines import Engine, Precision, Threads, take
 from segopt.cli.run_many import drive_many, expand, folders_of
 from segopt.cli.run_report import (
     progress,
@@ -151,6 +151,7 @@ def run(
             "Runtime's TensorRT.",
         ),
     ] = "auto",
+    threads: Threads = None,
     precision: Precision = None,
 ) -> None:
     """Run a model on pictures, a video, a camera or a stream.
@@ -208,6 +209,7 @@ def run(
                 take(engine, device, precision),
                 device=device,
                 precision=precision,
+                threads=threads,
                 score_threshold=score_threshold,
                 mode=mode.value if mode else None,
                 stuff_area=stuff_area,

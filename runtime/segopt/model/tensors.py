@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -76,14 +75,14 @@ def output_specs(card: Card, mask_side: int = MASK_SIDE) -> dict[str, TensorSpec
     return {"semantic": semantic, "instance": instance, "panoptic": {**semantic, **instance}}[card.mode]
 
 
-def check_tensors(card: Card, found: Mapping[str, TensorSpec], path: Path) -> None:
+def check_tensors(card: Card, found: Mapping[str, TensorSpec], path: object) -> None:
     """Compare a graph's inputs and outputs with what its card promises.
 
     Args:
         card: of the model.
         found: inputs and outputs of the loaded graph, by name; more than the promised ones is no fault. Masks
             may have any side.
-        path: of the model file, for the message.
+        path: of the model file, or what else names it in the message.
 
     Raises:
         EngineError: one is missing, or has another type or shape.

@@ -14,8 +14,9 @@ import torch
 
 import tiny
 from segopt.errors import EngineError, UsageError
-from segopt.segmenter import Thresholds, load
+from segopt.segmenter import load
 from segopt.sources import open_source
+from segopt.thresholds import Thresholds
 from segopt_bench.footprint import eager_run
 from segopt_bench.latency import contenders, pictures
 from segopt_bench.latency.benchmark import Request, run_benchmark

@@ -10,7 +10,8 @@ import torch
 
 from segopt.model.card import WeightsOrigin
 from segopt.model.tensors import output_specs
-from segopt.segmenter import Thresholds, load
+from segopt.segmenter import load
+from segopt.thresholds import Thresholds
 from segopt_bench.evaluation import EvaluationError, evaluate_engine, open_data
 from segopt_bench.pytorch import network as torch_network
 from segopt_bench.pytorch.network import torch_segmenter

@@ -64,6 +64,7 @@ def test_options_reach_their_places(tmp_path):
     engine = tiny.panoptic_engine(tmp_path / "e.onnx", batch=3)
     clips.clip(tmp_path / "drive.mp4", 30)
     arguments = ["--stride", 2, "--max-frames", 4, "--batch", 2, "--mode", "instance", "--score-threshold", 0.2]
+    arguments += ["--threads", 1]
     done = run("--engine", engine, "drive.mp4", "--output", "o", "--save", "coco", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     entries = json.loads((tmp_path / "o" / "coco.json").read_text())
@@ -146,6 +147,7 @@ def test_a_folder_with_a_bad_picture_does_the_others_and_fails(tmp_path, semanti
         (["a.png", "--save", "none"], ["--save none", "--show"], 2),
         (["a.png", "--batch", "2"], ["--batch 2"], 2),
         (["a.png", "--stride", "0"], ["--stride 0"], 2),
+        (["a.png", "--threads", "0"], ["threads is 0"], 2),
         (["a.png", "--engine", "text.mp4"], ["text.mp4"], 1),
     ],
 )
