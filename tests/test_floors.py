@@ -46,7 +46,7 @@ FLOORS = {
         ["__main__"],
     ],
     "segopt_export": [
-        ["packages", "networks"],
+        ["packages", "plain_options", "networks"],
         ["classes", "exported"],
         ["weights"],
         ["static"],

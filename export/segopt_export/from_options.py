@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -19,6 +17,7 @@ from segopt_export import exporter
 from segopt_export.exported import Exported
 from segopt_export.networks.families import Style
 from segopt_export.networks.table import NETWORKS, QUERY_NETWORKS, Branch
+from segopt_export.plain_options import height_and_width, one_of
 from segopt_export.precision.fitting import Precision
 from segopt_export.request import ExportRequest
 from segopt_export.static.limits import DetectionLimits, RoiAlign, Target
@@ -212,16 +211,16 @@ def request_of(
     Raises:
         UsageError: options that are unknown, or do not go together.
     """
-    checked_mode = cast("Mode", _one_of("mode", mode, MODES))
-    checked_precision = cast("Precision", _one_of("precision", precision, get_args(Precision)))
+    checked_mode = cast("Mode", one_of("mode", mode, MODES))
+    checked_precision = cast("Precision", one_of("precision", precision, get_args(Precision)))
     if calibration is not None and checked_precision == "fp32":
         raise UsageError("--calibration is for --precision fp16 and int8; fp32 needs no pictures")
     if weights_style is not None and checked_mode == "semantic":
         raise UsageError("--weights-style is for mmdetection's detectors; a semantic export takes none")
     style = (
-        None if weights_style is None else cast("Style", _one_of("weights-style", weights_style, get_args(Style)))
+        None if weights_style is None else cast("Style", one_of("weights-style", weights_style, get_args(Style)))
     )
-    reader = None if roi_align is None else cast("RoiAlign", _one_of("roi-align", roi_align, get_args(RoiAlign)))
+    reader = None if roi_align is None else cast("RoiAlign", one_of("roi-align", roi_align, get_args(RoiAlign)))
     options = _by_branch(
         checked_mode,
         shared=_Given(network, module, _text(weights), weights_key, _text(classes), settings),
@@ -261,11 +260,11 @@ def request_of(
             )
             for branch, given in options.items()
         },
-        canvas=_canvas(size),
+        canvas=height_and_width(size),
         batch=batch,
         limits=DetectionLimits(max_detections, candidates, suppression_steps, reader, map_scale),
         proposals=proposals,
-        target=cast("Target", _one_of("target", target, get_args(Target))),
+        target=cast("Target", one_of("target", target, get_args(Target))),
         precision=checked_precision,
         calibration=os.fspath(calibration) if isinstance(calibration, (str, os.PathLike)) else calibration,
         output=None if output is None else Path(output),
@@ -335,26 +334,3 @@ def _check_one_for_both(shared: _Given, own: Mapping[Branch, _Given]) -> None:
 
 def _text(file: str | os.PathLike[str] | None) -> str | None:
     return None if file is None else os.fspath(file)
-
-
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise UsageError(f"--{option} {value} is unknown; give one of {', '.join(allowed)}")
-    return value
-
-
-def _canvas(size: tuple[int, int] | str | None) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    if isinstance(size, str):
-        found = re.fullmatch(r"(\d{1,6})[xX](\d{1,6})", size.strip())
-        sides: Sequence[Any] = found.groups() if found else ()
-        form = "HEIGHTxWIDTH in pixels, such as 800x1344"
-    else:
-        sides = list(size) if isinstance(size, Iterable) else ()
-        form = "(height, width) in pixels, such as (800, 1344)"
-    try:
-        height, width = (int(side) if isinstance(side, str) else operator.index(side) for side in sides)
-    except (TypeError, ValueError):
-        raise UsageError(f"--size {size} is no size; give {form}") from None
-    return height, width

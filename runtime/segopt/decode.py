@@ -33,11 +33,13 @@ class Detections:
     scores: NDArray[np.float32]
     labels: NDArray[np.int32]
     masks: NDArray[np.floating]
-    """[N, M, M] (M is 28 in Mask R-CNN): mask probability inside the box."""
+    """[N, M, M] (M is 28 in Mask R-CNN): mask probability inside the box; or [N, h, w], logits over the canvas."""
+    extent: tuple[float, float] | None = None
+    """Height and width of the canvas, in pixels of the frame; None where the frame fills it."""
 
     def paste(self, size: tuple[int, int], rule: PasteRule) -> tuple[MaskCrop, ...]:
         """Each object's mask on a frame of ``size`` (height, width)."""
-        return tuple(paste_masks(self.masks, self.boxes, *size, rule=rule))
+        return tuple(paste_masks(self.masks, self.boxes, *size, rule=rule, extent=self.extent))
 
 
 def decode_detections(outputs: Outputs, i: int, letterbox: Letterbox, score_threshold: float) -> Detections:
@@ -62,6 +64,7 @@ def decode_detections(outputs: Outputs, i: int, letterbox: Letterbox, score_thre
         scores=scores[used[on_frame]],
         labels=np.asarray(outputs["labels"][i][used[on_frame]], dtype=np.int32),
         masks=masks[on_frame],
+        extent=letterbox.extent,
     )
 
 

@@ -2,7 +2,8 @@
 
 The aspect is kept, the frame sits at the top left, and the rest is padded with the mean color, which
 normalization turns into zeros: what torchvision pads its batches with
-(``torchvision/models/detection/transform.py``). A card can name another color; query networks saw black.
+(``torchvision/models/detection/transform.py``). A card can name another color; query networks saw black. Or it
+says that frames are stretched: each side is resized by itself, so that the frame fills the canvas (RF-DETR).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segopt.frame import Frame, check_frame
-from segopt.model.card import Card
+from segopt.model.card import Card, ResizeRule
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,21 @@ class Letterbox:
     """Size of the resized frame on the canvas."""
 
     @classmethod
-    def fit(cls, frame: tuple[int, int], canvas: tuple[int, int]) -> Letterbox:
-        """The largest content of the frame's aspect that fits."""
+    def fit(cls, frame: tuple[int, int], canvas: tuple[int, int], resize: ResizeRule = "letterbox") -> Letterbox:
+        """The largest content of the frame's aspect that fits; where frames are stretched, the whole canvas."""
+        if resize == "stretch":
+            return cls(frame, canvas, canvas)
         scale = min(canvas[0] / frame[0], canvas[1] / frame[1])
         height, width = (
             min(limit, max(1, round(side * scale))) for side, limit in zip(frame, canvas, strict=True)
         )
         return cls(frame, canvas, (height, width))
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Height and width of the whole canvas, in pixels of the frame."""
+        (height, width), (content_height, content_width) = self.frame, self.content
+        return self.canvas[0] * height / content_height, self.canvas[1] * width / content_width
 
     def place(self, frame: NDArray[np.uint8], canvas: NDArray[np.uint8], padding: Sequence[int]) -> None:
         """Write the frame onto a canvas.
@@ -101,7 +110,7 @@ def letterbox_frames(frames: Sequence[Frame], card: Card) -> Prepared:
         check_frame(frame)
         if 0 in frame.shape:
             raise ValueError(f"a frame has at least one pixel; this is {frame.shape}")
-        letterbox = Letterbox.fit(frame.shape[:2], card.canvas)
+        letterbox = Letterbox.fit(frame.shape[:2], card.canvas, card.resize)
         letterbox.place(frame, slot, padding)
         letterboxes.append(letterbox)
     return Prepared(image, tuple(letterboxes))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from segopt.masks.bitmask import Bitmask
 from segopt.masks.paste import paste_bitmasks
-from segopt.model.card import PasteRule
+from segopt.model.card import BoxPaste, PasteRule
 from segopt.model.tensors import OUTSIDE
 from segopt.segment import Segment
 
@@ -74,6 +75,7 @@ def merge_panoptic(
     overlap_threshold: float = 0.5,
     stuff_area: int = 4096,
     paste: PasteRule = "detectron2",
+    extent: tuple[float, float] | None = None,
 ) -> tuple[NDArray[np.int32], list[Segment]]:
     """Merge detections and a label map into a panoptic map.
 
@@ -86,7 +88,8 @@ def merge_panoptic(
         boxes: float32 [N, 4], x0, y0, x1, y1 in frame pixels.
         scores: float32 [N].
         labels: int [N], category ids of the things.
-        masks: float [N, M, M] (M is 28 in Mask R-CNN), mask probability inside the box.
+        masks: float [N, M, M] (M is 28 in Mask R-CNN), mask probability inside the box; or [N, h, w], logits over
+            the canvas.
         semantic: uint8 [H, W] at the frame's resolution, index of each pixel's semantic class.
         stuff_classes: semantic index -> category id. An index that is not in it is not stuff; indices of the
             same category make one segment together.
@@ -94,6 +97,7 @@ def merge_panoptic(
         overlap_threshold: largest taken share of a mask, 0 to 1.
         stuff_area: smallest stuff segment, in pixels.
         paste: how masks are laid onto pixels, see :func:`segopt.masks.paste.paste_mask`.
+        extent: height and width of the canvas in frame pixels, for masks over the canvas; None is the frame's.
 
     Returns:
         ``segment_map`` int32 [H, W], 0 where there is no segment, and the segments in the order of their ids.
@@ -112,6 +116,7 @@ def merge_panoptic(
         overlap_threshold=overlap_threshold,
         stuff_area=stuff_area,
         paste=paste,
+        extent=extent,
     )
     return merged.segment_map(), list(merged.segments)
 
@@ -128,16 +133,17 @@ def merge_codes(
     overlap_threshold: float = 0.5,
     stuff_area: int = 4096,
     paste: PasteRule = "detectron2",
+    extent: tuple[float, float] | None = None,
 ) -> Merged:
     """:func:`merge_panoptic` without its last step; arguments and errors are the same."""
-    _check_shapes(boxes, scores, labels, masks, semantic)
+    _check_shapes(boxes, scores, labels, masks, semantic, square=paste in get_args(BoxPaste))
     if not all(0 <= index < 256 for index in stuff_classes):
         raise ValueError(f"stuff_classes has indices outside of 0..255: {sorted(stuff_classes)}")
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] >= score_threshold]
     height, width = semantic.shape
     free = _Free(height, width)
-    crops = paste_bitmasks(masks[order], boxes[order], height, width, rule=paste, grid=8)
+    crops = paste_bitmasks(masks[order], boxes[order], height, width, rule=paste, grid=8, extent=extent)
     claims = ((i, free.claim(crop, overlap_threshold)) for i, crop in zip(order.tolist(), crops, strict=True))
     visible = [(i, own) for i, own in claims if own is not None]
     codes, first = _paint(semantic, [own for _, own in visible])
@@ -324,11 +330,13 @@ def _check_shapes(
     labels: NDArray[np.integer],
     masks: NDArray[np.floating],
     semantic: NDArray[np.uint8],
+    *,
+    square: bool,
 ) -> None:
     if scores.ndim != 1:
         raise ValueError(f"scores has shape {scores.shape}, and must be [N]")
-    if masks.ndim != 3 or masks.shape[1] != masks.shape[2]:
-        raise ValueError(f"masks has shape {masks.shape}, and must be [N, M, M]")
+    if masks.ndim != 3 or (square and masks.shape[1] != masks.shape[2]):
+        raise ValueError(f"masks has shape {masks.shape}, and must be {'[N, M, M]' if square else '[N, h, w]'}")
     n = len(scores)
     wanted = {"boxes": (n, 4), "labels": (n,), "masks": (n, *masks.shape[1:])}
     for (name, shape), array in zip(wanted.items(), (boxes, labels, masks), strict=True):

@@ -314,6 +314,7 @@ class Segmenter(Stages):
             overlap_threshold=self.thresholds.overlap,
             stuff_area=self.thresholds.stuff_area,
             paste=self.card.mask_paste,
+            extent=detections.extent,
         )
         return PanopticResult.of_merged(merged, self.card.categories["panoptic"], found.converged)
 

@@ -155,3 +155,22 @@ def test_label_maps_are_contiguous():
         letterbox = Letterbox.fit(size, CANVAS)
         classes = letterbox.map_to_frame(on_canvas)
         assert classes.flags.c_contiguous
+
+
+@pytest.mark.parametrize("size", FRAMES)
+def test_a_stretched_frame_fills_the_canvas(size):
+    frame = noise(size)
+    letterbox = Letterbox.fit(size, CANVAS, "stretch")
+    picture = np.empty((*CANVAS, 3), np.uint8)
+    letterbox.place(frame, picture, PADDING)
+    np.testing.assert_array_equal(picture, cv2.resize(frame, CANVAS[::-1], interpolation=cv2.INTER_LINEAR))
+    corners = letterbox.boxes_to_frame(np.float32([[0, 0, CANVAS[1], CANVAS[0]]]))
+    np.testing.assert_allclose(corners, [[0, 0, size[1], size[0]]], rtol=1e-6)
+    assert letterbox.extent == pytest.approx(size)
+
+
+@pytest.mark.parametrize("size", FRAMES)
+def test_the_extent_is_the_canvas_on_the_frames_pixels(size):
+    letterbox = Letterbox.fit(size, CANVAS)
+    corners = letterbox.boxes_to_frame(np.float32([[0, 0, CANVAS[1], CANVAS[0]]]))
+    assert letterbox.extent[::-1] == pytest.approx(tuple(corners[0, 2:]))

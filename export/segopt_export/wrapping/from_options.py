@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from segopt.errors import UsageError
+from segopt.model.card import BoxPaste, ResizeRule
 from segopt_export.exported import Exported
-from segopt_export.wrapping.request import KINDS, Colors, WrapRequest
+from segopt_export.plain_options import Numbers, Size, height_and_width, one_of, three_numbers
+from segopt_export.wrapping.request import (
+    FAMILIES,
+    KINDS,
+    Colors,
+    DetectionOptions,
+    Precision,
+    Scores,
+    WrapRequest,
+)
 from segopt_export.wrapping.wrap import wrap as wrap_request_file
-
-Numbers = str | Sequence[float]
-Size = str | tuple[int, int]
 
 
 def wrap(model: str | Path, **options: Any) -> Exported:
@@ -39,13 +45,25 @@ def wrap_request(
     *,
     classes: str | Path,
     kind: str | None = None,
-    take: str | None = None,
+    family: str | None = None,
+    take: str | Mapping[str, str] | None = None,
     size: Size | None = None,
     network_size: Size | None = None,
     batch: int = 1,
     mean: Numbers | None = None,
     std: Numbers | None = None,
     colors: str | None = None,
+    resize: str | None = None,
+    padding: Numbers | None = None,
+    max_detections: int = DetectionOptions.max_detections,
+    scores: str | None = None,
+    paste: str = DetectionOptions.paste,
+    iou: float = DetectionOptions.iou,
+    least_score: float = DetectionOptions.least_score,
+    candidates: int = DetectionOptions.candidates,
+    suppression_steps: int = DetectionOptions.suppression_steps,
+    precision: str = "fp32",
+    calibration: str | Path | None = None,
     target: str = "cpu",
     output: str | Path | None = None,
 ) -> WrapRequest:
@@ -54,56 +72,88 @@ def wrap_request(
     Args:
         model: path of the ONNX file.
         classes: path of a JSON file: a list of names, or COCO's categories.
-        kind: ``semantic-logits`` or ``semantic-map``; None is what the outputs' shapes say.
-        take: name of the output to take; None is the one that fits.
+        kind: ``semantic-logits``, ``semantic-map``, ``detr-masks``, ``maskrcnn`` or ``yolo-seg``; None is what the
+            outputs' names and shapes say.
+        family: ``rfdetr`` or ``ultralytics``: kind, normalization, colors and resizing of that library's files,
+            where no other option says them.
+        take: name of the output to take; of a kind with several outputs, ``boxes=NAME,masks=NAME`` or a mapping.
+            None is what fits.
         size: of the canvas, ``"512x1024"`` or (height, width); None is the size of the network's input.
         network_size: of the network's input, where the file leaves it free; None is the canvas.
         batch: frames at once.
         mean: RGB, of pixels scaled to 0..1, ``"0.5,0.5,0.5"`` or three numbers; None is ImageNet's.
         std: as ``mean``.
         colors: ``rgb`` or ``bgr``, the order that the network takes; None is ``rgb``.
+        resize: ``letterbox`` or ``stretch``: whether frames keep their aspect on the canvas; None is letterbox.
+        padding: RGB, 0 to 255, beside a letterboxed frame; None is the mean.
+        max_detections: slots for detections.
+        scores: ``detr-masks``: ``sigmoid`` or ``softmax``, what makes scores of class logits; None is sigmoid.
+        paste: ``maskrcnn``: ``torchvision`` or ``detectron2``, how masks are laid onto pixels.
+        iou: ``yolo-seg``: boxes of a class that overlap a better one by more are suppressed.
+        least_score: ``yolo-seg``: boxes of lower scores do not enter suppression.
+        candidates: ``yolo-seg``: so many boxes enter suppression at most.
+        suppression_steps: ``yolo-seg``: steps of suppression in the graph.
+        precision: ``fp32``, or ``fp16``: what multiplies by weights computes in half.
+        calibration: fp16: pictures like yours, on which the network's values are looked at.
         target: ``cpu`` or ``tensorrt``.
-        output: the file to write; None is ``engines/semantic-NAME.onnx``.
+        output: the file to write; None is ``engines/MODE-NAME.onnx``.
 
     Raises:
         UsageError: an option is none of these.
     """
+    asked = {
+        "kind": _one_of("as", kind, KINDS),
+        "mean": three_numbers(mean, "mean", "0.485,0.456,0.406"),
+        "std": three_numbers(std, "std", "0.229,0.224,0.225"),
+        "colors": _one_of("colors", colors, get_args(Colors)),
+        "resize": _one_of("resize", resize, get_args(ResizeRule)),
+        "padding": _levels(padding),
+        "scores": _one_of("scores", scores, get_args(Scores)),
+    }
+    preset = FAMILIES[one_of("family", family, tuple(FAMILIES))] if family is not None else {}
+    said = {**preset, **{name: value for name, value in asked.items() if value is not None}}
     return WrapRequest(
         model=Path(model),
         classes=Path(classes),
-        kind=_one_of(kind, KINDS, "--as"),
-        take=take,
-        size=_size(size, "--size"),
-        network_size=_size(network_size, "--network-size"),
+        take=_taken(take),
+        size=height_and_width(size),
+        network_size=height_and_width(network_size, "network-size"),
         batch=batch,
-        mean=_triple(mean, "--mean"),
-        std=_triple(std, "--std"),
-        colors=_one_of(colors, get_args(Colors), "--colors"),
-        target=_one_of(target, ("cpu", "tensorrt"), "--target"),
+        detections=DetectionOptions(
+            max_detections=max_detections,
+            scores=said.pop("scores", None),
+            paste=_one_of("paste", paste, get_args(BoxPaste)),
+            iou=iou,
+            least_score=least_score,
+            candidates=candidates,
+            suppression_steps=suppression_steps,
+        ),
+        precision=_one_of("precision", precision, get_args(Precision)),
+        calibration=None if calibration is None else str(calibration),
+        target=_one_of("target", target, ("cpu", "tensorrt")),
         output=None if output is None else Path(output),
+        **said,
     )
 
 
-def _one_of(value: str | None, allowed: Sequence[str], option: str) -> Any:
-    if value is not None and value not in allowed:
-        raise UsageError(f"{option} {value}: give one of {', '.join(allowed)}")
-    return value
+def _one_of(option: str, value: str | None, allowed: tuple[str, ...]) -> Any:
+    return None if value is None else one_of(option, value, allowed)
 
 
-def _size(value: Size | None, option: str) -> tuple[int, int] | None:
-    if value is None or not isinstance(value, str):
-        return value
-    found = re.fullmatch(r"(\d{1,6})x(\d{1,6})", value)
-    if found is None:
-        raise UsageError(f"{option} {value}: give height and width in pixels, such as 512x1024")
-    return int(found[1]), int(found[2])
-
-
-def _triple(value: Numbers | None, option: str) -> tuple[float, float, float] | None:
-    if value is None:
+def _levels(padding: Numbers | None) -> tuple[int, int, int] | None:
+    levels = three_numbers(padding, "padding", "114,114,114")
+    if levels is None:
         return None
-    try:
-        red, green, blue = map(float, value.split(",") if isinstance(value, str) else value)
-    except (ValueError, TypeError):
-        raise UsageError(f"{option} {value}: give three numbers, such as 0.485,0.456,0.406") from None
+    if any(level != int(level) for level in levels):
+        raise UsageError(f"--padding {padding}: give three whole numbers from 0 to 255")
+    red, green, blue = map(int, levels)
     return red, green, blue
+
+
+def _taken(take: str | Mapping[str, str] | None) -> dict[str, str]:
+    if take is None or not isinstance(take, str):
+        return dict(take or {})
+    pieces = [piece.partition("=") for piece in take.split(",")]
+    if all(equals for _, equals, _ in pieces):
+        return {part.strip(): name.strip() for part, _, name in pieces}
+    return {"answer": take}

@@ -1,4 +1,4 @@
-"""What is put before and behind a network: frames of the contract to its pictures, its answer to a label map."""
+"""What is put around a network, node by node; and the one that is put before: frames to its pictures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
@@ -14,6 +13,8 @@ from segopt_export.wrapping.foreign import ImageInput
 from segopt_export.wrapping.request import Colors
 
 Triple = tuple[float, float, float]
+Named = tuple[str, int, Sequence[int]]
+"""A tensor: its name, ONNX's number of its type, and its shape."""
 
 
 class Part:
@@ -31,24 +32,53 @@ class Part:
 
     def add(self, operator: str, *inputs: str | NDArray[Any], output: str = "", **attributes: Any) -> str:
         """Add a node; arrays among its inputs become constants. Returns the name of its output."""
+        return self.add_of_many(operator, *inputs, outputs=[output], **attributes)[0]
+
+    def add_of_many(
+        self, operator: str, *inputs: str | NDArray[Any], outputs: Sequence[str], **attributes: Any
+    ) -> list[str]:
+        """As :meth:`add`, of as many outputs as ``outputs`` has; one that is empty gets a name."""
         names = [each if isinstance(each, str) else self._constant(each) for each in inputs]
-        output = output or f"{self._name}/{operator.lower()}_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(operator, names, [output], name=f"{output}/node", **attributes))
-        return output
+        stem = f"{self._name}/{operator.lower()}_{len(self._nodes)}"
+        made = [output or (stem if k == 0 else f"{stem}.{k}") for k, output in enumerate(outputs)]
+        self._nodes.append(helper.make_node(operator, names, made, name=f"{made[0]}/node", **attributes))
+        return made
 
     def cast(self, tensor: str, type_: int, output: str = "") -> str:
         """Add a cast."""
         return self.add("Cast", tensor, output=output, to=type_)
+
+    def reshape(self, tensor: str, shape: Sequence[int], output: str = "") -> str:
+        """Add a reshaping."""
+        return self.add("Reshape", tensor, np.array(shape, np.int64), output=output)
+
+    def columns(self, tensor: str, start: int, stop: int, axis: int = 2) -> str:
+        """Add a slice along one axis."""
+        return self.add("Slice", tensor, *(np.array([each], np.int64) for each in (start, stop, axis)))
+
+    def top(self, values: str, count: int) -> tuple[str, str]:
+        """Add the largest of each row of [B, N], descending: values and places, [B, count] each."""
+        best, place = self.add_of_many("TopK", values, np.array([count], np.int64), outputs=["", ""], axis=1)
+        return best, place
+
+    def rows(self, table: str, shape: Sequence[int], places: str) -> str:
+        """Add a look-up: rows of [B, N, ...] (``shape``) at places int64 [B, K] -> [B, K, ...]."""
+        batch, count, *rest = shape
+        if batch > 1:
+            places = self.add("Add", places, (np.arange(batch, dtype=np.int64) * count)[:, None])
+        return self.add("Gather", self.reshape(table, [batch * count, *rest]), places, axis=0)
+
+    def ones(self, count: int, output: str) -> str:
+        """Add int32 [count] that are all 1."""
+        return self.add("Identity", np.ones(count, np.int32), output=output)
 
     def resize(self, tensor: str, shape: tuple[int, ...], **attributes: str) -> str:
         """Add a resizing to a shape; where no attributes say otherwise, linear between centers of pixels."""
         modes = attributes or {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
         return self.add("Resize", tensor, "", "", np.array(shape, np.int64), **modes)
 
-    def model(
-        self, inputs: Sequence[tuple[str, int, Sequence[int]]], outputs: Sequence[tuple[str, int, Sequence[int]]]
-    ) -> ModelProto:
-        """The part as a model; inputs and outputs with type and shape."""
+    def model(self, inputs: Sequence[Named], outputs: Sequence[Named]) -> ModelProto:
+        """The part as a model."""
         graph = helper.make_graph(
             self._nodes,
             self._name,
@@ -109,49 +139,3 @@ def input_part(
     part.cast(planes, image.type, output)
     sides = (image.batch, *image.size, 3) if image.channels_last else (image.batch, 3, *image.size)
     return part.model([("image", TensorProto.UINT8, shape)], [(output, image.type, sides)])
-
-
-def logits_part(like: ModelProto, logits: onnx.ValueInfoProto, canvas: tuple[int, int]) -> ModelProto:
-    """Logits [B, C, h, w] to ``semantic`` uint8 [B, H, W]: resized to the canvas (linear), the largest class.
-
-    One channel is the logit of a class 1 beside a class 0: 1 where it is above 0.
-    """
-    part = Part("classes", like)
-    name, type_ = logits.name, logits.type.tensor_type.elem_type
-    batch, channels, height, width = (side.dim_value for side in logits.type.tensor_type.shape.dim)
-    found = name
-    if (height, width) != canvas:
-        found = part.resize(found, (batch, channels, *canvas))
-    if channels == 1:
-        above = part.add("Greater", found, np.array(0, helper.tensor_dtype_to_np_dtype(type_)))
-        found = part.add("Squeeze", above, np.array([1], np.int64))
-    else:
-        found = part.add("ArgMax", found, axis=1, keepdims=0)
-    # TensorRT 10.3 casts to bytes from floating point alone.
-    part.cast(part.cast(found, TensorProto.FLOAT), TensorProto.UINT8, "semantic")
-    return part.model(
-        [(name, type_, (batch, channels, height, width))], [("semantic", TensorProto.UINT8, (batch, *canvas))]
-    )
-
-
-def map_part(like: ModelProto, classes: onnx.ValueInfoProto, canvas: tuple[int, int]) -> ModelProto:
-    """Class indices [B, h, w] or [B, 1, h, w] to ``semantic`` uint8 [B, H, W]; resized to the nearest."""
-    part = Part("classes", like)
-    name, type_ = classes.name, classes.type.tensor_type.elem_type
-    shape = [side.dim_value for side in classes.type.tensor_type.shape.dim]
-    found = part.cast(name, TensorProto.FLOAT)
-    if tuple(shape[-2:]) != canvas:
-        if len(shape) == 3:
-            found = part.add("Unsqueeze", found, np.array([1], np.int64))
-        found = part.resize(
-            found,
-            (shape[0], 1, *canvas),
-            mode="nearest",
-            coordinate_transformation_mode="asymmetric",
-            nearest_mode="floor",
-        )
-        found = part.add("Squeeze", found, np.array([1], np.int64))
-    elif len(shape) == 4:
-        found = part.add("Squeeze", found, np.array([1], np.int64))
-    part.cast(found, TensorProto.UINT8, "semantic")
-    return part.model([(name, type_, shape)], [("semantic", TensorProto.UINT8, (shape[0], *canvas))])

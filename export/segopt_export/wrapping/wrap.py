@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import onnx
-import onnxruntime
 from onnx import ModelProto, ValueInfoProto
 
-from segopt.agreement import Figure
+from segopt.agreement import Figure, bounds_for
 from segopt.builder.trial import synthetic_image
 from segopt.errors import ExportError
 from segopt.files.names import slug
-from segopt.model.card import Card, WeightsOrigin
 from segopt.version import __version__
-from segopt_export.classes import categories_of, read_classes, read_entries
 from segopt_export.exported import Exported
-from segopt_export.onnx_file.checks import check_static, half_share
+from segopt_export.onnx_file.checks import check_static
 from segopt_export.onnx_file.output import check_output
 from segopt_export.onnx_file.tensorrt_rules import OLDEST, refusals
 from segopt_export.onnx_file.writing import add_card, write
-from segopt_export.wrapping.checking import check_wrapped
-from segopt_export.wrapping.foreign import Foreign, read_foreign, shape_of
-from segopt_export.wrapping.kinds import find_answer
-from segopt_export.wrapping.parts import input_part, logits_part, map_part
-from segopt_export.wrapping.request import Kind, WrapRequest
+from segopt_export.wrapping.card import make_card
+from segopt_export.wrapping.foreign import Foreign, read_foreign
+from segopt_export.wrapping.kinds import Answer, find_answer
+from segopt_export.wrapping.parts import input_part
+from segopt_export.wrapping.reading import Reading, reading_of
+from segopt_export.wrapping.request import MODE_OF, WrapRequest
+from segopt_export.wrapping.yolo import is_ended
 
-_MOST_CLASSES = 256
 _PREFIX = "network/"
 
 Step = Callable[[str], AbstractContextManager[object]]
@@ -37,7 +34,7 @@ Step = Callable[[str], AbstractContextManager[object]]
 
 
 def wrap(request: WrapRequest, *, step: Step = lambda _: nullcontext()) -> Exported:
-    """Put the contract around a network: frames in, label map out, the card inside; and check what came of it.
+    """Put the contract around a network: frames in, its answer out, the card inside; and check what came of it.
 
     Raises:
         ExportError: the file or its classes do not fit.
@@ -46,30 +43,31 @@ def wrap(request: WrapRequest, *, step: Step = lambda _: nullcontext()) -> Expor
     """
     request.check()
     path = request.model
-    output = request.output or Path("engines") / f"semantic-{slug(path.stem)}.onnx"
-    check_output(output)
+    if request.output is not None:
+        check_output(request.output)
     with step(f"network: {path}"):
         foreign = read_foreign(path, request.network_size or request.size, request.batch)
-    kind, answer = find_answer(foreign, request.kind, request.take, path)
+    answer = find_answer(foreign, request.kind, request.take, path)
+    output = request.output or Path("engines") / f"{MODE_OF[answer.kind]}-{slug(path.stem)}.onnx"
+    check_output(output)
     canvas = request.size or foreign.image.size
-    card = _card(request, foreign, kind, answer, canvas)
-    with step("graph: frames to label map"):
-        model = _composed(request, foreign, kind, answer, canvas)
+    reading = reading_of(request, foreign, answer, canvas)
+    card = make_card(request, reading.subject, canvas, foreign.model)
+    with step("graph: frames to the network's answer"):
+        model = composed(request, foreign.model, foreign, answer, reading, canvas)
         check_static(model)
-    notes = _notes(request)
-    if request.target == "tensorrt" and (refused := refusals(model)):
-        notes.append(
-            f"{OLDEST}, the oldest that segopt supports, does not take {', '.join(refused)}; newer ones may"
-        )
+    notes = _notes(request, answer)
+    notes += target_notes(request.target, model)
     add_card(model, card)
     figures: list[Figure] = []
     images = synthetic_image(card)
 
     def verify(file: Path) -> None:
-        figures.append(check_wrapped(file, foreign, answer.name, kind, request, images))
-        if not figures[0].good:
+        figures.extend(reading.check(file, images, bounds_for(card.precision)))
+        if bad := [figure for figure in figures if not figure.good]:
             raise ExportError(
-                f"{path}: the wrapped file differs from it: {figures[0].text}; report this, with the file"
+                f"{path}: the wrapped file differs from it: "
+                f"{'; '.join(f'{figure.name} {figure.text}' for figure in bad)}; report this, with the file"
             )
 
     with step("check: the wrapped file against the network, in ONNX Runtime"):
@@ -77,67 +75,81 @@ def wrap(request: WrapRequest, *, step: Step = lambda _: nullcontext()) -> Expor
     return Exported(output, card, figures, notes)
 
 
-def _composed(
-    request: WrapRequest, foreign: Foreign, kind: Kind, answer: ValueInfoProto, canvas: tuple[int, int]
+def composed(
+    request: WrapRequest,
+    network: ModelProto,
+    foreign: Foreign,
+    answer: Answer,
+    reading: Reading,
+    canvas: tuple[int, int],
 ) -> ModelProto:
-    network = onnx.compose.add_prefix(foreign.model, _PREFIX)
-    taken = ValueInfoProto()
-    taken.CopyFrom(answer)
-    taken.name = "answer"
+    """One graph of frames, network and the reading of its answer.
+
+    Args:
+        request: what was asked.
+        network: to put in, with the inputs and outputs of ``foreign``.
+        foreign: as it was read.
+        answer: which of the outputs are taken.
+        reading: what is put behind them.
+        canvas: height and width in pixels.
+    """
+    network = onnx.compose.add_prefix(network, _PREFIX)
+    taken: dict[str, ValueInfoProto] = {}
+    for part, value in answer.outputs.items():
+        taken[part] = ValueInfoProto()
+        taken[part].CopyFrom(value)
+        taken[part].name = f"answer/{part}"
     mean, std = request.normalization
     before = input_part(
         network, foreign.image, "picture", canvas=canvas, colors=request.colors or "rgb", mean=mean, std=std
     )
-    after = {"semantic-logits": logits_part, "semantic-map": map_part}[kind](network, taken, canvas)
+    after = reading.part(network, Answer(answer.kind, taken))
     joined = onnx.compose.merge_models(before, network, [("picture", _PREFIX + foreign.image.name)])
-    joined = onnx.compose.merge_models(joined, after, [(_PREFIX + answer.name, "answer")], outputs=["semantic"])
-    joined.producer_name, joined.producer_version = "segopt", __version__
-    del joined.graph.value_info[:]
-    del joined.metadata_props[:]
-    return joined
-
-
-def _card(
-    request: WrapRequest, foreign: Foreign, kind: Kind, answer: ValueInfoProto, canvas: tuple[int, int]
-) -> Card:
-    path, channels = request.model, shape_of(answer)[1] or 0
-    if kind == "semantic-map":
-        entries = read_entries(request.classes)
-    else:
-        # One channel is a class beside a background.
-        entries = read_classes(request.classes, max(2, channels), "semantic")
-    if len(entries) > _MOST_CLASSES:
-        raise ExportError(f"{path}: has {len(entries)} classes, and a label map holds {_MOST_CLASSES}")
-    mean, std = request.normalization
-    card = Card(
-        mode="semantic",
-        networks={"semantic": path.stem},
-        canvas=canvas,
-        batch=request.batch,
-        precision=_precision(foreign.model),
-        categories={"semantic": categories_of(entries, "semantic")},
-        weights={"semantic": WeightsOrigin(path.name, hashlib.sha256(path.read_bytes()).hexdigest())},
-        mean=mean,
-        std=std,
-        target=request.target,
-        half_share=half_share(foreign.model),
-        versions={"segopt": __version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},
+    joins = [(_PREFIX + value.name, taken[part].name) for part, value in answer.outputs.items()]
+    joined = onnx.compose.merge_models(
+        joined, after, joins, outputs=[output.name for output in after.graph.output]
     )
-    return Card.from_json(card.to_json(), source="the new card")
+    return finished(joined)
 
 
-def _precision(model: ModelProto) -> str:
-    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
-        return "int8"
-    return "fp16" if half_share(model) > 0 else "fp32"
+def finished(model: ModelProto) -> ModelProto:
+    """A graph that was put together, as ours: what it said before of itself is taken out."""
+    model.producer_name, model.producer_version = "segopt", __version__
+    del model.graph.value_info[:]
+    del model.metadata_props[:]
+    return model
 
 
-def _notes(request: WrapRequest) -> list[str]:
+def target_notes(target: str, model: ModelProto) -> list[str]:
+    """What the oldest TensorRT would refuse of a graph that is made for TensorRT."""
+    refused = refusals(model) if target == "tensorrt" else []
+    if not refused:
+        return []
+    return [f"{OLDEST}, the oldest that segopt supports, does not take {', '.join(refused)}; newer ones may"]
+
+
+def _notes(request: WrapRequest, answer: Answer) -> list[str]:
     """What was taken for granted."""
-    notes = []
+    notes = [] if len(answer.outputs) == 1 else [f"answer: {answer}"]
     if request.mean is None or request.std is None:
         mean, std = (",".join(f"{value:g}" for value in each) for each in request.normalization)
         notes.append(f"normalization: --mean {mean} --std {std}, ImageNet's; the file does not say its own")
     if request.colors is None:
         notes.append("colors: --colors rgb; the file does not say which order it takes")
+    if MODE_OF[answer.kind] == "semantic":
+        return notes
+    if request.resize is None:
+        notes.append(
+            "frames: --resize letterbox; the file does not say whether its network was trained on stretched ones"
+        )
+    options = request.detections
+    if answer.kind == "detr-masks" and options.scores is None:
+        notes.append("scores: --scores sigmoid, a score for each class; DETR's own take softmax")
+    if answer.kind == "maskrcnn":
+        notes.append(f"masks: --paste {options.paste}, as that library lays them onto pixels")
+    if answer.kind == "yolo-seg" and not is_ended(answer.outputs):
+        notes.append(
+            f"suppression: --iou {options.iou:g}, of at most {options.candidates} boxes that score above "
+            f"{options.least_score:g}"
+        )
     return notes

@@ -147,6 +147,10 @@ def describe(card: Card, size: int) -> Iterator[tuple[str, str]]:
     height, width = card.canvas
     yield "canvas", f"{width} wide, {height} high"
     yield "batch", str(card.batch)
+    if card.resize != "letterbox":
+        yield "frames", "stretched to the canvas"
+    elif card.padding is not None and card.merge == "boxes":
+        yield "padding", "red {}, green {}, blue {}".format(*card.padding_color)
     yield "precision", f"{card.precision}, made fast for {card.target}"
     if card.half_share:
         yield "half precision", _half(card)
@@ -161,12 +165,20 @@ def describe(card: Card, size: int) -> Iterator[tuple[str, str]]:
     elif card.mode == "panoptic":
         yield "stuff", f"from the semantic map, {len(set(card.stuff_classes.values()))} of the classes"
     if card.mode != "semantic" and card.merge == "boxes":
-        yield "detections", f"at most {card.max_detections}, masks laid as {card.mask_paste} does"
+        yield "detections", f"at most {card.max_detections}, {_PASTES[card.mask_paste]}"
         yield "score threshold", f"{card.score_threshold:g}"
     if card.mode == "panoptic" and card.merge == "boxes":
         yield "overlap threshold", f"{card.overlap_threshold:g}"
         yield "stuff area", f"{card.stuff_area} pixels at least"
     yield "made with", ", ".join(f"{name} {version}" for name, version in card.versions.items()) or "unknown"
+
+
+_PASTES = {
+    "torchvision": "masks laid as torchvision does",
+    "detectron2": "masks laid as detectron2 does",
+    "canvas": "masks over the whole canvas",
+    "canvas-box": "masks over the whole canvas, cut at their boxes",
+}
 
 
 def _describe_queries(card: Card) -> Iterator[tuple[str, str]]:

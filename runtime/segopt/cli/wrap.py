@@ -11,6 +11,9 @@ import typer
 from segopt.cli.export_report import report
 from segopt.cli.steps import step
 
+_DETECTORS = "Detections"
+_FRAMES = "Frames"
+
 
 def wrap(
     model: Annotated[
@@ -26,13 +29,25 @@ def wrap(
         typer.Option(
             "--as",
             metavar="KIND",
-            help="semantic-logits or semantic-map: what the network answers.",
-            show_default="what its outputs' shapes say",
+            help="semantic-logits, semantic-map, detr-masks, maskrcnn or yolo-seg: what the network answers.",
+            show_default="what its outputs' names and shapes say",
+        ),
+    ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="rfdetr or ultralytics: kind, normalization, colors and resizing of that library's files.",
+            show_default=False,
         ),
     ] = None,
     take: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The output to take.", show_default="the one that fits"),
+        typer.Option(
+            metavar="NAME",
+            help="The output to take; of several, boxes=NAME,masks=NAME and so on.",
+            show_default="what fits",
+        ),
     ] = None,
     size: Annotated[
         str | None,
@@ -49,22 +64,88 @@ def wrap(
     batch: Annotated[int, typer.Option(help="Frames at once.")] = 1,
     mean: Annotated[
         str | None,
-        typer.Option(metavar="R,G,B", help="Mean of pixels scaled to 0..1.", show_default="0.485,0.456,0.406"),
+        typer.Option(
+            metavar="R,G,B",
+            help="Mean of pixels scaled to 0..1.",
+            show_default="0.485,0.456,0.406",
+            rich_help_panel=_FRAMES,
+        ),
     ] = None,
     std: Annotated[
         str | None,
-        typer.Option(metavar="R,G,B", help="Their standard deviation.", show_default="0.229,0.224,0.225"),
+        typer.Option(
+            metavar="R,G,B",
+            help="Their standard deviation.",
+            show_default="0.229,0.224,0.225",
+            rich_help_panel=_FRAMES,
+        ),
     ] = None,
     colors: Annotated[
         str | None,
-        typer.Option(metavar="rgb|bgr", help="The order in which the network takes them.", show_default="rgb"),
+        typer.Option(
+            metavar="rgb|bgr",
+            help="The order in which the network takes them.",
+            show_default="rgb",
+            rich_help_panel=_FRAMES,
+        ),
     ] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(
+            metavar="letterbox|stretch",
+            help="Whether frames keep their aspect on the canvas.",
+            show_default="letterbox",
+            rich_help_panel=_FRAMES,
+        ),
+    ] = None,
+    padding: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R,G,B",
+            help="Color beside a letterboxed frame, 0 to 255.",
+            show_default="the mean",
+            rich_help_panel=_FRAMES,
+        ),
+    ] = None,
+    max_detections: Annotated[int, typer.Option(help="Slots for detections.", rich_help_panel=_DETECTORS)] = 100,
+    scores: Annotated[
+        str | None,
+        typer.Option(
+            metavar="sigmoid|softmax",
+            help="detr-masks: what makes scores of class logits.",
+            show_default="sigmoid",
+            rich_help_panel=_DETECTORS,
+        ),
+    ] = None,
+    paste: Annotated[
+        str,
+        typer.Option(
+            help="maskrcnn: torchvision or detectron2, how masks are laid onto pixels.", rich_help_panel=_DETECTORS
+        ),
+    ] = "torchvision",
+    iou: Annotated[
+        float,
+        typer.Option(
+            help="yolo-seg: boxes that overlap a better one of their class by more are suppressed.",
+            rich_help_panel=_DETECTORS,
+        ),
+    ] = 0.7,
+    least_score: Annotated[
+        float,
+        typer.Option(help="yolo-seg: boxes of lower scores do not enter suppression.", rich_help_panel=_DETECTORS),
+    ] = 0.05,
+    candidates: Annotated[
+        int, typer.Option(help="yolo-seg: so many boxes enter suppression.", rich_help_panel=_DETECTORS)
+    ] = 1000,
+    suppression_steps: Annotated[
+        int, typer.Option(help="yolo-seg: steps of suppression in the graph.", rich_help_panel=_DETECTORS)
+    ] = 20,
     target: Annotated[
         str, typer.Option(help="cpu or tensorrt: what is to run it; for tensorrt its type rules are checked.")
     ] = "cpu",
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The .onnx file.", show_default="engines/semantic-NAME.onnx"),
+        typer.Option(metavar="FILE", help="The .onnx file.", show_default="engines/MODE-NAME.onnx"),
     ] = None,
 ) -> None:
     """Make a model of another maker's ONNX file, checked against it."""
@@ -78,6 +159,7 @@ def wrap(
         model,
         classes=classes,
         kind=kind,
+        family=family,
         take=take,
         size=size,
         network_size=network_size,
@@ -85,6 +167,15 @@ def wrap(
         mean=mean,
         std=std,
         colors=colors,
+        resize=resize,
+        padding=padding,
+        max_detections=max_detections,
+        scores=scores,
+        paste=paste,
+        iou=iou,
+        least_score=least_score,
+        candidates=candidates,
+        suppression_steps=suppression_steps,
         target=target,
         output=output,
     )

@@ -44,7 +44,8 @@ def outlines(masks: NDArray[np.floating], down: Axis, across: Axis, threshold: f
         threshold: a pixel belongs to the object from this value on.
 
     Returns:
-        As many edges that begin a run as that end one in each row, with columns from 0 to the interval's stop.
+        As many edges that begin a run as that end one in each row, with columns from the interval's start to its
+        stop.
     """
     least = np.float32(threshold)
     if least <= 0:
@@ -190,11 +191,11 @@ def _solve(pieces: _Pieces, down: Axis, across: Axis) -> Edges:
         column /= _line(c, d, piece, real_k)
     # A run's last pixel is the one before its end: it may be the pixel before the first.
     last = -(np.arange(len(count)) >= pieces.begins).astype(np.float64)
-    furthest = across.stop.take(mask) + last
-    np.fmax(column, np.clip(side, last, furthest).take(piece), out=column)
+    nearest, furthest = across.start.take(mask) + last, across.stop.take(mask) + last
+    np.fmax(column, np.clip(side, nearest, furthest).take(piece), out=column)
     # A pixel on the right side is the next square's, where another run may begin: no two runs share a pixel.
     beyond = np.ceil(next_side - _TIE)
-    np.fmin(column, np.clip(beyond + last, last, furthest).take(piece), out=column)
+    np.fmin(column, np.clip(beyond + last, nearest, furthest).take(piece), out=column)
     begins = int(count[: pieces.begins].sum())
     column[:begins] -= _TIE
     np.ceil(column[:begins], out=column[:begins])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from segopt.model.card import PasteRule
+from segopt.model.card import BoxPaste
 
 Singles = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -45,7 +45,7 @@ class Axis:
         return self.stop - self.start
 
 
-def axis(rule: PasteRule, low: Singles, high: Singles, size: int, limit: int) -> Axis:
+def axis(rule: BoxPaste, low: Singles, high: Singles, size: int, limit: int) -> Axis:
     """The axis of boxes along x or y.
 
     Args:
@@ -88,7 +88,7 @@ def _inside(start: Doubles, stop: Doubles, limit: int) -> tuple[Integers, Intege
     return first, np.maximum(first, last)
 
 
-_RULES: dict[PasteRule, Callable[[Singles, Singles, int, int], Axis]] = {
+_RULES: dict[BoxPaste, Callable[[Singles, Singles, int, int], Axis]] = {
     "torchvision": _widened_to_pixels,
     "detectron2": _exact,
 }

@@ -16,8 +16,8 @@ from segopt.errors import CardError, what_is_wrong
 from segopt.model.categories import Category
 from segopt.model.fields import flag, fraction, one_of, rgb_fractions, text, texts, texts_by_name, whole
 
-SCHEMA = 2
-"""The newest. Files that need none of its members are written as schema 1, which older versions read."""
+SCHEMA = 3
+"""The newest. A file is written with the lowest that has all of its members, which older versions read."""
 METADATA_KEY = "segopt.card"
 MAX_SLOTS = 128
 """Of queries: a slot is seven bits of a byte."""
@@ -32,8 +32,14 @@ Mode = Literal["semantic", "instance", "panoptic"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 
-PasteRule = Literal["torchvision", "detectron2"]
-"""How a 28x28 mask is laid onto pixels; see :mod:`segopt.masks.paste`."""
+BoxPaste = Literal["torchvision", "detectron2"]
+CanvasPaste = Literal["canvas", "canvas-box"]
+PasteRule = Literal[BoxPaste, CanvasPaste]
+"""How a mask is laid onto pixels: that of its box, or one over the whole canvas; see :mod:`segopt.masks.paste`."""
+
+
+ResizeRule = Literal["letterbox", "stretch"]
+"""How a frame is brought to the canvas; see :mod:`segopt.letterbox`."""
 
 
 Merge = Literal["boxes", "queries"]
@@ -95,6 +101,9 @@ class Card:
     merge: Merge = "boxes"
     padding: tuple[int, int, int] | None = None
     """RGB, 0 to 255, of what lies beside a frame on the canvas; None is the mean color."""
+    resize: ResizeRule = "letterbox"
+    mask_size: tuple[int, int] | None = None
+    """Height and width in cells of masks over the whole canvas; None where masks lie in their boxes."""
     query_score: float = 0.8
     """Queries: one is kept whose class has a larger probability. It is fixed in the graph."""
     mask_share: float = 0.8
@@ -105,7 +114,10 @@ class Card:
     @property
     def schema(self) -> int:
         """The lowest schema that has all of this card's members."""
-        return SCHEMA if self.merge == "queries" else 1
+        if self.merge == "queries":
+            return 2
+        plain = self.mask_paste in get_args(BoxPaste) and self.resize == "letterbox" and self.padding is None
+        return 1 if plain else 3
 
     @property
     def padding_color(self) -> tuple[int, int, int]:
@@ -137,7 +149,7 @@ class Card:
         members = dataclasses.asdict(self)
         if not self.settings:
             del members["settings"]
-        for name in _OF_QUERIES if self.merge == "boxes" else _OF_BOXES:
+        for name in set(_NEWER) - set(_MEMBERS[self.schema]):
             del members[name]
         return {**members, "schema": self.schema}
 
@@ -171,15 +183,20 @@ class Card:
         raise CardError(f"{source}: its segopt card is damaged ({what}); export the model again")
 
 
-_OF_QUERIES = ("merge", "padding", "query_score", "mask_share", "map_scale")
 _OF_BOXES = ("mask_paste", "score_threshold", "overlap_threshold", "stuff_area")
-"""Members that the other way of merging has no use for."""
+_MEMBERS = {
+    1: _OF_BOXES,
+    2: ("merge", "padding", "query_score", "mask_share", "map_scale"),
+    3: (*_OF_BOXES, "padding", "resize", "mask_size"),
+}
+"""By schema, the members that not all schemas have."""
+_NEWER = {name for names in _MEMBERS.values() for name in names}
 
 
 def _card_from(data: Mapping[str, Any]) -> Card:
     """Build a card from JSON, believing nothing: the file may be damaged or made by others."""
     height, width = data["canvas"]
-    own: dict[str, Any] = _of_queries(data) if data["schema"] > 1 else _of_boxes(data)
+    own: dict[str, Any] = _READERS[data["schema"]](data)
     card = Card(
         mode=one_of(MODES, data["mode"], "mode"),
         networks=texts_by_name(data["networks"], "networks"),
@@ -215,30 +232,52 @@ def _card_from(data: Mapping[str, Any]) -> Card:
     return card
 
 
-def _of_boxes(data: Mapping[str, Any]) -> dict[str, Any]:
+def _of_boxes(data: Mapping[str, Any], rules: tuple[Any, ...] = get_args(BoxPaste)) -> dict[str, Any]:
     return {
-        "mask_paste": one_of(get_args(PasteRule), data["mask_paste"], "mask_paste"),
+        "mask_paste": one_of(rules, data["mask_paste"], "mask_paste"),
         "score_threshold": fraction(data["score_threshold"], "score_threshold"),
         "overlap_threshold": fraction(data["overlap_threshold"], "overlap_threshold"),
         "stuff_area": whole(data["stuff_area"], 0, "stuff_area"),
     }
 
 
+def _of_any_network(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **_of_boxes(data, get_args(PasteRule)),
+        "padding": _padding(data["padding"]),
+        "resize": one_of(get_args(ResizeRule), data["resize"], "resize"),
+        "mask_size": _mask_size(data["mask_size"], over_canvas=data["mask_paste"] in get_args(CanvasPaste)),
+    }
+
+
+def _mask_size(cells: Any, *, over_canvas: bool) -> tuple[int, int] | None:
+    if not over_canvas:
+        return None
+    height, width = (whole(side, 1, "mask_size", 4096) for side in cells)
+    return height, width
+
+
+def _padding(color: Any) -> tuple[int, int, int] | None:
+    if color is None:
+        return None
+    red, green, blue = (whole(level, 0, "padding", 255) for level in color)
+    return red, green, blue
+
+
 def _of_queries(data: Mapping[str, Any]) -> dict[str, Any]:
-    padding = data["padding"]
-    if padding is not None:
-        red, green, blue = (whole(level, 0, "padding", 255) for level in padding)
-        padding = (red, green, blue)
     if data["mode"] != "panoptic":
         raise ValueError(f"mode {data['mode']!r} of a query network")
     whole(data["max_detections"], 1, "max_detections", MAX_SLOTS)
     return {
         "merge": one_of(("queries",), data["merge"], "merge"),
-        "padding": padding,
+        "padding": _padding(data["padding"]),
         "query_score": fraction(data["query_score"], "query_score"),
         "mask_share": fraction(data["mask_share"], "mask_share"),
         "map_scale": whole(data["map_scale"], 1, "map_scale", 4),
     }
+
+
+_READERS = {1: _of_boxes, 2: _of_queries, 3: _of_any_network}
 
 
 def _category(entry: Mapping[str, Any]) -> Category:

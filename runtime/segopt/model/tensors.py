@@ -37,7 +37,7 @@ MEANINGS: Mapping[str, str] = {
     "boxes": "x0 y0 x1 y1 in canvas pixels",
     "scores": "descending, negative where unused",
     "labels": "class ids as in the card",
-    "masks": "probability inside the box",
+    "masks": "probability inside the box; over the whole canvas, logits",
     "converged": "1 where suppression is exact",
     "segments": "winning slot, + 128 outside of its mask",
     "mask_rows": "pixels of each slot's mask in each row",
@@ -53,7 +53,7 @@ def input_specs(card: Card) -> dict[str, TensorSpec]:
 
 
 def output_specs(card: Card, mask_side: int = MASK_SIDE) -> dict[str, TensorSpec]:
-    """The outputs of a model with this card, by name, in the graph's order; masks are square."""
+    """The outputs of a model with this card, by name, in the graph's order; masks in boxes are square."""
     b, n = card.batch, card.max_detections
     if card.merge == "queries":
         height, width = (side * card.map_scale for side in card.canvas)
@@ -69,7 +69,7 @@ def output_specs(card: Card, mask_side: int = MASK_SIDE) -> dict[str, TensorSpec
         "boxes": TensorSpec(np.dtype(np.float32), (b, n, 4)),
         "scores": TensorSpec(np.dtype(np.float32), (b, n)),
         "labels": TensorSpec(np.dtype(np.int32), (b, n)),
-        "masks": TensorSpec(np.dtype(np.float32), (b, n, mask_side, mask_side)),
+        "masks": TensorSpec(np.dtype(np.float32), (b, n, *(card.mask_size or (mask_side, mask_side)))),
         "converged": TensorSpec(np.dtype(np.int32), (b,)),
     }
     return {"semantic": semantic, "instance": instance, "panoptic": {**semantic, **instance}}[card.mode]
@@ -87,7 +87,7 @@ def check_tensors(card: Card, found: Mapping[str, TensorSpec], path: object) -> 
     Raises:
         EngineError: one is missing, or has another type or shape.
     """
-    # The card does not say how many cells a mask has: the graph does.
+    # Of masks in boxes the card does not say how many cells they have: the graph does.
     masks = found.get("masks")
     mask_side = masks.shape[-1] if masks is not None and masks.shape and masks.shape[-1] > 0 else MASK_SIDE
     for name, spec in {**input_specs(card), **output_specs(card, mask_side)}.items():

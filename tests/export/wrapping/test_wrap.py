@@ -307,8 +307,8 @@ def foreign(place, what):
         ("plain", {"mean": "1,2"}, ["--mean 1,2: give three numbers"]),
         ("plain", {"mean": "123.675,116.28,103.53"}, ["scaled to 0..1"]),
         ("plain", {"std": "0,1,1"}, ["std 0,1,1"]),
-        ("plain", {"size": "8"}, ["--size 8: give height and width"]),
-        ("plain", {"colors": "hsv"}, ["--colors hsv: give one of rgb, bgr"]),
+        ("plain", {"size": "8"}, ["--size 8 is no size; give HEIGHTxWIDTH in pixels"]),
+        ("plain", {"colors": "hsv"}, ["--colors hsv is unknown; give one of rgb, bgr"]),
         ("plain", {"output": "names.json"}, ["names.json", "no file that segopt exported"]),
     ],
 )

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from segopt.masks import paste as masks_module
+from segopt.masks import rasterize as masks_module
 from segopt.masks.paste import paste_bitmasks, paste_mask, paste_masks
 
 FRAME = (90, 130)

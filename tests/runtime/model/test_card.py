@@ -62,11 +62,18 @@ QUERIES = Card(
     mask_share=0.6,
     map_scale=2,
 )
+OVER_CANVAS = dataclasses.replace(
+    PANOPTIC, mask_paste="canvas-box", mask_size=(60, 80), resize="stretch", padding=(114, 114, 0)
+)
 ADDED_LATER = {"half_share": 0.0, "float_layers": (), "settings": {}}
 """Fields that older files have not, and what they mean there."""
 
 
-@pytest.mark.parametrize("card", [SEMANTIC, PANOPTIC, QUERIES], ids=lambda card: f"{card.mode} {card.merge}")
+@pytest.mark.parametrize(
+    "card",
+    [SEMANTIC, PANOPTIC, QUERIES, OVER_CANVAS],
+    ids=lambda card: f"{card.mode} {card.merge} {card.mask_paste}",
+)
 def test_a_card_is_read_as_it_was_written(card):
     text = card.to_json()
     again = Card.from_json(text, source="model.onnx")
@@ -177,8 +184,43 @@ def test_what_needs_no_queries_is_written_for_older_versions():
     members = json.loads(PANOPTIC.to_json())
     assert members["schema"] == 1
     assert "merge" not in members
+    assert "resize" not in members
     assert json.loads(QUERIES.to_json())["schema"] == 2
     assert "overlap_threshold" not in json.loads(QUERIES.to_json())
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [{"mask_paste": "canvas", "mask_size": (7, 9)}, {"resize": "stretch"}, {"padding": (1, 2, 3)}],
+    ids=lambda newer: next(iter(newer)),
+)
+def test_what_older_versions_cannot_lay_out_is_of_a_schema_that_they_refuse(newer):
+    card = dataclasses.replace(PANOPTIC, **newer)
+    assert json.loads(card.to_json())["schema"] == 3
+    assert Card.from_json(card.to_json(), source="model.onnx") == card
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("mask_paste", "box", "mask_paste 'box'"),
+        ("mask_size", [60], "values to unpack"),
+        ("mask_size", [60, 0], "mask_size 0"),
+        ("mask_size", None, "damaged"),
+        ("resize", "crop", "resize 'crop'"),
+        ("padding", [0, 0, 256], "padding 256"),
+    ],
+)
+def test_a_wrapped_networks_value_that_cannot_be_is_named(field, value, message):
+    data = json.loads(OVER_CANVAS.to_json()) | {field: value}
+    with pytest.raises(CardError, match=message):
+        Card.from_json(json.dumps(data), source="model.onnx")
+
+
+def test_masks_over_the_canvas_need_the_newer_schema():
+    data = json.loads(PANOPTIC.to_json()) | {"mask_paste": "canvas"}
+    with pytest.raises(CardError, match="mask_paste 'canvas'"):
+        Card.from_json(json.dumps(data), source="model.onnx")
 
 
 @pytest.mark.parametrize("field", ADDED_LATER)
@@ -191,7 +233,12 @@ def test_a_file_older_than_a_field_is_read(field):
 
 @pytest.mark.parametrize(
     ("card", "field"),
-    [(card, name) for card in (PANOPTIC, QUERIES) for name in card.members() if name not in ADDED_LATER],
+    [
+        (card, name)
+        for card in (PANOPTIC, QUERIES, OVER_CANVAS)
+        for name in card.members()
+        if name not in ADDED_LATER
+    ],
     ids=lambda value: value if isinstance(value, str) else value.merge,
 )
 def test_a_field_that_is_missing_is_named(card, field):
