@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx
@@ -43,9 +43,9 @@ def make_card(
     notes += [note for network in trained.values() for note in network.notes]
     notes += [zoo_file.note for name, zoo_file in zoo_files.items() if zoo_file and zoo_file.name == name]
     notes += notes_on_settings(request, trained)
-    whole = trained.get("panoptic")
-    if whole is not None and isinstance(whole.model, EoMT):
-        segments = _of_queries(request, whole, whole.model)
+    first = next(iter(trained.values()))
+    if isinstance(first.model, EoMT):
+        segments = _QUERY_SEGMENTS[request.mode](request, canvas, first, first.model)
     else:
         segments = _of_boxes(request, trained)
     mean, std = shared_normalization(trained)
@@ -115,7 +115,7 @@ def _of_boxes(request: ExportRequest, trained: Mapping[Branch, Trained]) -> _Seg
     return _Segments(categories, notes, members)
 
 
-def _of_queries(request: ExportRequest, network: Trained, model: EoMT) -> _Segments:
+def _of_queries(request: ExportRequest, _: tuple[int, int], network: Trained, model: EoMT) -> _Segments:
     if not network.named:
         raise ExportError(
             f"{network.origin.name}: does not say which of its {len(network.classes)} classes are things; name "
@@ -133,6 +133,30 @@ def _of_queries(request: ExportRequest, network: Trained, model: EoMT) -> _Segme
         "map_scale": request.limits.map_scale,
     }
     return _Segments(categories, [_note_on_stuff(categories["panoptic"], stuff, network)], members)
+
+
+def _of_query_classes(_: ExportRequest, _canvas: tuple[int, int], network: Trained, _model: EoMT) -> _Segments:
+    categories = tuple(
+        replace(category, id=index) for index, category in enumerate(query_categories(network.classes))
+    )
+    members = {"stuff_classes": {}, "max_detections": 0, "padding": (0, 0, 0)}
+    return _Segments({"semantic": categories}, [], members)
+
+
+def _of_query_objects(request: ExportRequest, canvas: tuple[int, int], network: Trained, model: EoMT) -> _Segments:
+    categories = tuple(replace(category, is_thing=True) for category in query_categories(network.classes))
+    height, width = (side // model.shape.patch * 2**model.shape.upscale_blocks for side in canvas)
+    members = {
+        "stuff_classes": {},
+        "max_detections": query_slots(model, request.limits),
+        "mask_paste": "canvas",
+        "mask_size": (height, width),
+        "padding": (0, 0, 0),
+    }
+    return _Segments({"instance": categories}, [], members)
+
+
+_QUERY_SEGMENTS = {"panoptic": _of_queries, "semantic": _of_query_classes, "instance": _of_query_objects}
 
 
 def _slots(request: ExportRequest, trained: Mapping[Branch, Trained]) -> int:

@@ -46,6 +46,7 @@ from segopt_export.request import (
     check_numbers,
     check_proposals,
     check_queries,
+    whole_strides,
 )
 from segopt_export.static.build import build_graph
 from segopt_export.static.limits import DetectionLimits
@@ -84,7 +85,7 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
         with step(f"weights of {network.name}: {weights[branch].spec}"):
             trained[branch] = load_any(network, weights[branch], canvas)
             check_proposals(trained[branch].model, network.name, request.target)
-    canvas = request.canvas or _trained_square(trained) or canvas
+    canvas = request.canvas or _trained_canvas(trained) or canvas
     limits = with_detections(request.limits, trained)
     check_numbers(canvas, request.batch, limits, request.proposals)
     card, notes = make_card(replace(request, weights=weights, limits=limits), canvas, trained)
@@ -160,10 +161,16 @@ def _with_eps(weights: WeightsRequest, network: Network) -> WeightsRequest:
     return replace(weights, frozen_norm_eps=said) if weights.frozen_norm_eps is None else weights
 
 
-def _trained_square(trained: Mapping[Branch, Trained]) -> tuple[int, int] | None:
-    """The canvas that a query network's weights were trained on; None for other networks."""
-    sides = [network.model.shape.side for network in trained.values() if isinstance(network.model, EoMT)]
-    return (sides[0], sides[0]) if sides else None
+def _trained_canvas(trained: Mapping[Branch, Trained]) -> tuple[int, int] | None:
+    """The canvas that a query network's weights were trained on; None for other networks.
+
+    Where it looks through square windows, one that a frame of 16:9 fills, as high as they are.
+    """
+    shapes = [network.model.shape for network in trained.values() if isinstance(network.model, EoMT)]
+    if not shapes:
+        return None
+    side = shapes[0].side
+    return (side, whole_strides(side * 16 / 9) if shapes[0].windowed else side)
 
 
 def with_detections(limits: DetectionLimits, trained: Mapping[Branch, Trained]) -> DetectionLimits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -101,20 +102,21 @@ def canvas_for(networks: Mapping[Branch, Network]) -> tuple[int, int] | None:
     """
     for network in networks.values():
         if network.queries is not None:
-            return _whole_strides(network.queries.side), _whole_strides(network.queries.side)
+            return whole_strides(network.queries.side), whole_strides(network.queries.side)
         transform = getattr(network.module, "transform", None)
         if fixed := getattr(transform, "fixed_size", None):
-            return _whole_strides(fixed[1]), _whole_strides(fixed[0])
+            return whole_strides(fixed[1]), whole_strides(fixed[0])
         shortest = network.settings.get("min_size", getattr(transform, "min_size", None))
         longest = network.settings.get("max_size", getattr(transform, "max_size", None))
         if network.branch != "semantic" and (shortest or longest):
             height, width = DEFAULT_CANVAS[network.branch]
-            return _whole_strides(shortest[-1]) if shortest else height, _whole_strides(longest or width)
+            return whole_strides(shortest[-1]) if shortest else height, whole_strides(longest or width)
     return None
 
 
-def _whole_strides(side: int) -> int:
-    return min(MAX_SIDE, -(-int(side) // STRIDE) * STRIDE)
+def whole_strides(side: float) -> int:
+    """The next multiple of the stride, at most the largest side."""
+    return min(MAX_SIDE, math.ceil(side / STRIDE) * STRIDE)
 
 
 def check_proposals(network: nn.Module, name: str, target: Target) -> None:
@@ -149,6 +151,13 @@ def check_queries(request: ExportRequest, networks: Mapping[Branch, Network]) ->
         if limits.map_scale != 1:
             raise ExportError(f"map scale is {limits.map_scale}, and is for query networks alone; leave it out")
         return
+    if len(networks) > 1:
+        raise ExportError(
+            f"{of_queries[0]}: a query network is not fused with another; export it with --network alone, which "
+            "gives a panoptic file of its own"
+        )
+    if limits.map_scale != 1 and request.mode != "panoptic":
+        raise ExportError(f"map scale is {limits.map_scale}, and is for panoptic exports alone; leave it out")
     if request.precision == "int8":
         raise ExportError(f"{of_queries[0]}: query networks are not exported in INT8; give --precision fp16")
     if (limits.max_detections or 1) > MAX_SLOTS:

@@ -239,6 +239,7 @@ def test_bad_requests_are_refused_in_one_line(segopt_cli, options, words):
     assert list(Path.cwd().iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_fusion_needs_to_know_what_is_stuff(segopt_cli):
     torch.save(NETWORKS[LRASPP].build(4).state_dict(), "w.pth")
     options = ["--semantic", LRASPP, "--semantic-weights", "w.pth", "--instance-weights", "random"]

@@ -203,6 +203,7 @@ def test_a_bare_file_is_told_what_was_taken_for_granted(small, segopt_cli, tmp_p
         assert words in note, words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "options", "words"),
     [

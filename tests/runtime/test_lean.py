@@ -103,6 +103,7 @@ def test_segopt_has_all_that_it_names_and_nothing_else():
         segopt.lode  # noqa: B018
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interpreter", INTERPRETERS)
 def test_no_module_of_the_runtime_needs_torch(interpreter):
     code = """
@@ -173,6 +174,7 @@ def test_nothing_that_a_server_lacks_is_linked(interpreter):
     assert "libGL.so" not in loaded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("library", "fix"),
     [

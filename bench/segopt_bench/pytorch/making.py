@@ -11,6 +11,7 @@ from segopt.stages import Stages
 from segopt.thresholds import Thresholds
 from segopt_bench.pytorch.eager import EagerSegmenter
 from segopt_bench.pytorch.eager_queries import EagerQueries
+from segopt_bench.pytorch.eager_query_views import EagerQueryClasses, EagerQueryObjects
 from segopt_export.networks.eomt import EoMT
 
 
@@ -24,7 +25,11 @@ def eager_segmenter(
     compiled: bool = False,
 ) -> Stages:
     """The networks of a card, run eagerly; arguments as of :class:`segopt_bench.pytorch.eager.EagerSegmenter`."""
-    network = networks.get("panoptic")
+    network = next(iter(networks.values()))
     if isinstance(network, EoMT):
+        if card.mode == "semantic":
+            return EagerQueryClasses(card, network, device=device, half=half, compiled=compiled)
+        if card.mode == "instance":
+            return EagerQueryObjects(card, thresholds, network, device=device, half=half, compiled=compiled)
         return EagerQueries(card, network, device=device, half=half, compiled=compiled)
     return EagerSegmenter(card, thresholds, networks, device=device, half=half, compiled=compiled)

@@ -38,6 +38,8 @@ class EomtShape:
     side: int = 640
     """Of the square that it was trained on, in pixels."""
     registers: int = 4
+    windowed: bool = False
+    """A semantic network that looks at a picture through square windows, whose side is ``side``."""
     mlp_ratio: int = 4
     norm_eps: float = 1e-6
 
@@ -261,7 +263,7 @@ class _MaskHead(nn.Module):
         return out
 
 
-def fit_to_canvas(model: EoMT, canvas: tuple[int, int]) -> None:
+def fit_to_canvas(model: EoMT, canvas: tuple[int, int], *, whole: bool = False) -> None:
     """Give a network the position embeddings of another canvas than the square it was trained on, in place.
 
     A canvas inside of the trained square takes the top left part of its embeddings: there a letterboxed frame of
@@ -271,12 +273,14 @@ def fit_to_canvas(model: EoMT, canvas: tuple[int, int]) -> None:
     Args:
         model: its grid is the trained square's.
         canvas: height and width in pixels, multiples of the patch's side.
+        whole: resize the square to the canvas, whatever its size: for networks that saw squares full of picture.
     """
     patch, side = model.shape.patch, model.shape.grid
     grid = (canvas[0] // patch, canvas[1] // patch)
     square = model.embeddings.position_embeddings.weight.detach().reshape(1, side, side, -1).permute(0, 3, 1, 2)
-    if max(grid) > side:
-        square = F.interpolate(square, size=(max(grid),) * 2, mode="bicubic", antialias=True)
+    if max(grid) > side or (whole and grid != (side, side)):
+        size = grid if whole else (max(grid),) * 2
+        square = F.interpolate(square, size=size, mode="bicubic", antialias=True)
     cut = square[0, :, : grid[0], : grid[1]].flatten(1).T.contiguous()
     model.embeddings.position_embeddings = nn.Embedding(cut.shape[0], cut.shape[1], _weight=cut)
     model.grid = grid

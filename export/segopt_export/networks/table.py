@@ -212,15 +212,12 @@ def find_network(name: str, branch: Branch) -> Network:
     Raises:
         ExportError: there is none of this name, or it is of the other branch.
     """
-    networks = NETWORKS | QUERY_NETWORKS
-    names = [network.name for network in networks.values() if network.branch == branch]
-    if name in names:
-        return networks[name]
     if name in QUERY_NETWORKS:
-        raise ExportError(
-            f"{name} gives things and stuff at once: export it with --mode panoptic; its file also has a semantic "
-            "and an instance view"
-        )
+        # Their weights say what they were trained for; the network is the same.
+        return replace(QUERY_NETWORKS[name], branch=branch)
+    names = [network.name for network in NETWORKS.values() if network.branch == branch] + list(QUERY_NETWORKS)
+    if name in names:
+        return NETWORKS[name]
     if name in NETWORKS:
         raise ExportError(
             f"{name} is for {NETWORKS[name].branch} segmentation; {branch} networks are {', '.join(names)}"

@@ -17,6 +17,8 @@ from segopt_export.static.limits import DetectionLimits, Target
 from segopt_export.static.maskrcnn import StaticMaskRCNN
 from segopt_export.static.panoptic_fpn import StaticPanopticFPN
 from segopt_export.static.queries import StaticQueries
+from segopt_export.static.query_instances import StaticQueryInstances
+from segopt_export.static.query_semantic import StaticQuerySemantic
 from segopt_export.static.semantic import StaticSemantic
 from segopt_export.weights.loading import Trained
 
@@ -41,7 +43,7 @@ def build_graph(
     branches: list[GraphBranch] = []
     for branch, network in trained.items():
         if isinstance(network.model, EoMT):
-            branches.append(_queries(network, network.model, canvas, limits))
+            branches.append(_QUERY_BRANCHES[branch](network, network.model, canvas, limits))
             continue
         made = makers[branch](network.model, label_ids=label_ids(network.classes))
         own = normalization_of(network)
@@ -58,6 +60,30 @@ def _queries(network: Trained, model: EoMT, canvas: tuple[int, int], limits: Det
         query_score=network.network.settings.get("query_score", QUERY_SCORE),
         map_scale=limits.map_scale,
     )
+
+
+def _query_semantic(_: Trained, model: EoMT, canvas: tuple[int, int], _limits: DetectionLimits) -> GraphBranch:
+    return StaticQuerySemantic(model, canvas, windowed=model.shape.windowed)
+
+
+def _query_instances(
+    network: Trained, model: EoMT, canvas: tuple[int, int], limits: DetectionLimits
+) -> GraphBranch:
+    mean, std = normalization_of(network)
+    return StaticQueryInstances(
+        model,
+        canvas,
+        slots=query_slots(model, limits),
+        label_ids=[category.id for category in query_categories(network.classes)],
+        padding=[-m / s for m, s in zip(mean, std, strict=True)],
+    )
+
+
+_QUERY_BRANCHES: dict[Branch, Callable[..., GraphBranch]] = {
+    "panoptic": _queries,
+    "semantic": _query_semantic,
+    "instance": _query_instances,
+}
 
 
 def query_slots(model: EoMT, limits: DetectionLimits) -> int:

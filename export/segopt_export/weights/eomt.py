@@ -62,11 +62,13 @@ def load_eomt(network: Network, request: WeightsRequest) -> Trained:
     shape = files.shape if files else _shape_of(state, network.queries, file)
     if not files and masked:
         shape = replace(shape, blocks=len(masked))
+    windowed, notes = _windowed(network, files, path)
+    shape = replace(shape, windowed=windowed)
     usual = network.queries
     if network.name != ANY_EOMT and (usual.hidden, usual.layers) != (shape.hidden, shape.layers):
         raise ExportError(f"{path}: {_other_size(shape, network)}")
     model = _filled(shape, masked, state, file)
-    entries, named, notes = _classes(files, shape, request.class_file)
+    entries, named, more = _CLASSES[network.branch](files, shape, request.class_file)
     settings = dict(network.settings)
     if files:
         own = {"image_mean": files.mean, "image_std": files.std}
@@ -77,17 +79,36 @@ def load_eomt(network: Network, request: WeightsRequest) -> Trained:
         entries,
         named=named,
         origin=WeightsOrigin(name or path.resolve().name, sha256_of(file)),
-        notes=tuple(notes),
+        notes=(*notes, *more),
     )
+
+
+def _windowed(network: Network, files: EomtFiles | None, path: Path) -> tuple[bool, list[str]]:
+    """Whether windows are looked at, and what to say of it."""
+    said = files.windowed if files else None
+    if said and network.branch != "semantic":
+        raise ExportError(
+            f"{path}: this is a semantic EoMT, which looks at windows of a picture; export it with --mode semantic"
+        )
+    if network.branch != "semantic" or said is not None:
+        return bool(said), []
+    return True, [
+        f"{path.name} does not say how pictures are cut: square windows are looked at, as EoMT's semantic "
+        'networks do; preprocessor_config.json with {"do_split_image": false} beside it makes it the whole picture'
+    ]
 
 
 def _random(network: Network, shape: EomtShape, request: WeightsRequest) -> Trained:
     if request.class_file:
         raise ExportError(f"{request.class_file}: class names have no meaning for random weights; leave them out")
+    entries = coco_panoptic_entries()
+    if network.branch == "instance":
+        entries = [entry for entry in entries if entry.is_thing]
+        shape = replace(shape, classes=len(entries))
     model = EoMT(shape, masked=(False,) * shape.blocks)
     enliven_eomt(model, seed=request.seed)
     origin = WeightsOrigin(f"random (seed {request.seed})", sha256_of_state(model.state_dict()))
-    return Trained(network, model.eval(), coco_panoptic_entries(), named=True, origin=origin)
+    return Trained(network, model.eval(), entries, named=True, origin=origin)
 
 
 def _weights_file(path: Path, files: EomtFiles | None) -> Path:
@@ -182,10 +203,11 @@ def _filled(shape: EomtShape, masked: Sequence[bool], state: dict[str, Tensor], 
     return model.eval()
 
 
-def _classes(
-    files: EomtFiles | None, shape: EomtShape, class_file: Path | None
-) -> tuple[list[ClassEntry], bool, list[str]]:
-    """The classes by index, whether it is known which are things, and notes."""
+_Classes = tuple[list[ClassEntry], bool, list[str]]
+"""By index; whether all is known of them that the export needs; and notes."""
+
+
+def _panoptic_classes(files: EomtFiles | None, shape: EomtShape, class_file: Path | None) -> _Classes:
     if class_file is not None:
         entries = read_classes(class_file, shape.classes, "panoptic")
         if unsaid := [entry.name for entry in entries if entry.is_thing is None]:
@@ -202,3 +224,41 @@ def _classes(
             return coco, True, ["its 133 classes are COCO's: things 0 to 79, stuff 80 to 132"]
     known = files.names if files else [f"class {i}" for i in range(shape.classes)]
     return [ClassEntry(name) for name in known], False, []
+
+
+def _semantic_classes(files: EomtFiles | None, shape: EomtShape, class_file: Path | None) -> _Classes:
+    if class_file is not None:
+        return read_classes(class_file, shape.classes, "panoptic"), True, []
+    return _known_names(files, shape)
+
+
+def _instance_classes(files: EomtFiles | None, shape: EomtShape, class_file: Path | None) -> _Classes:
+    coco = coco_panoptic_entries()
+    things = [entry for entry in coco if entry.is_thing]
+    if class_file is not None:
+        entries, notes = read_classes(class_file, shape.classes, "panoptic"), []
+    elif shape.classes == len(things):
+        entries, notes = things, ["its 80 classes are COCO's things, in COCO's order"]
+    else:
+        entries, _, notes = _known_names(files, shape)
+    stuff = [entry.name for entry in entries if entry.is_thing is False]
+    if stuff or shape.classes == len(coco):
+        raise ExportError(
+            f"{class_file or 'these weights'}: {stuff[0] if stuff else 'COCO panoptic'} is stuff, which instance "
+            "segmentation has none of; export with --mode panoptic, whose file has an instance view too"
+        )
+    return entries, True, notes
+
+
+def _known_names(files: EomtFiles | None, shape: EomtShape) -> _Classes:
+    names = files.names if files else ()
+    if not names or all(plain_name(name).startswith("label ") for name in names):
+        return (
+            [ClassEntry(f"class {i}") for i in range(shape.classes)],
+            True,
+            [f"the names of its {shape.classes} classes are not known; name them with --classes FILE.json"],
+        )
+    return [ClassEntry(name) for name in names], True, []
+
+
+_CLASSES = {"panoptic": _panoptic_classes, "semantic": _semantic_classes, "instance": _instance_classes}

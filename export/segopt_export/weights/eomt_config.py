@@ -48,6 +48,8 @@ class EomtFiles:
     shape: EomtShape
     names: tuple[str, ...]
     """Of the classes, by index."""
+    windowed: bool | None
+    """Whether a picture is looked at through windows, as semantic networks do; None where no file says it."""
     mean: RGB | None
     """RGB, of pixels scaled to 0..1; None where no file says it."""
     std: RGB | None
@@ -62,7 +64,9 @@ def read_eomt_files(folder: Path) -> EomtFiles:
     path = folder / CONFIG
     config = _read(path, "the folder must hold config.json and model.safetensors")
     _check_architecture(config, path)
-    sizes = {field: _size(config, key, low, high, path) for field, (key, low, high) in _SIZES.items()}
+    sizes: dict[str, Any] = {
+        field: _size(config, key, low, high, path) for field, (key, low, high) in _SIZES.items()
+    }
     names = _names(config.get("id2label"), path)
     shape = EomtShape(classes=len(names), norm_eps=_eps(config, path), **sizes)
     if shape.hidden % shape.heads:
@@ -76,11 +80,10 @@ def read_eomt_files(folder: Path) -> EomtFiles:
         )
     own = folder / PREPROCESSOR
     preprocessor = _read(own, "") if own.exists() else {}
-    if preprocessor.get("do_split_image") is True:
-        raise ExportError(
-            f"{own}: this is a semantic EoMT, which looks at windows of a picture; segopt exports panoptic ones"
-        )
-    return EomtFiles(shape, names, _rgb(preprocessor, "mean", own), _rgb(preprocessor, "std", own))
+    windowed = preprocessor.get("do_split_image")
+    if windowed not in (None, True, False):
+        raise ExportError(f"{own}: do_split_image is {str(windowed)[:40]}, and must be true or false")
+    return EomtFiles(shape, names, windowed, _rgb(preprocessor, "mean", own), _rgb(preprocessor, "std", own))
 
 
 def _read(path: Path, hint: str) -> dict[str, Any]:

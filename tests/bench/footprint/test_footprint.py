@@ -64,6 +64,7 @@ def test_growth_is_that_of_the_last_half():
     assert growth([(float(t), 3 * t) for t in range(10)]) == pytest.approx(3)
 
 
+@pytest.mark.slow
 def test_a_long_video_has_its_frames_and_is_run_to_its_end(tmp_path):
     video = tmp_path / "v.mp4"
     write_long_video(video, (48, 64), frames=70)

@@ -104,6 +104,7 @@ def test_a_scene_looks_the_same_at_two_sizes(seed):
     assert np.abs(shrunk.astype(int) - small.frame).mean() < 14
 
 
+@pytest.mark.slow
 def test_segments_are_exactly_the_map(many):
     by_id = {category.id: category for category in CATEGORIES}
     for rendered in many:

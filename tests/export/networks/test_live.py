@@ -254,6 +254,7 @@ def test_a_keypoint_network_is_refused():
         checked(detector(base=KeypointRCNN))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [

@@ -197,6 +197,7 @@ def test_values_are_shown_on_one_line():
     assert shown({"output_size": 7, "featmap_names": ("0", "1")}) == "output_size 7, featmap_names 0 1"
 
 
+@pytest.mark.slow
 def test_importing_the_package_alone_does_not_import_torch():
     code = "import sys, segopt_export; assert 'torch' not in sys.modules; segopt_export.settings_of"
     subprocess.run([sys.executable, "-c", code], check=True)

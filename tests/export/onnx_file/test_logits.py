@@ -44,6 +44,7 @@ def file_of(graph, path):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("largest", [1 << 22, 2000])
 def test_logits_of_the_file_are_those_of_the_module(largest, tmp_path, monkeypatch):
     monkeypatch.setattr(logits_module, "MAX_VALUES", largest)
@@ -65,6 +66,7 @@ def test_a_network_whose_answer_is_no_number_fails_although_its_label_maps_agree
         check_parity(graph, file, PICTURE, dataclasses.replace(SINGLE, pixels=0))
 
 
+@pytest.mark.slow
 def test_other_logits_fail_although_the_label_maps_agree(tmp_path):
     graph, other = graph_of(Small(bias=1e3)), graph_of(Small(bias=2e3))
     file = file_of(other, tmp_path / "m.onnx")

@@ -106,12 +106,14 @@ class LabelMapAndSuppression(torch.nn.Module):
         return LabelMap()(values.permute(0, 3, 1, 2)), keep.to(torch.int32), converged.to(torch.int32)
 
 
+@pytest.mark.slow
 def test_label_maps_and_suppression_are_taken():
     model = trace(LabelMapAndSuppression(), torch.zeros(1, 12, 8, 3, dtype=torch.uint8), ["s", "k", "c"])
     assert "Trilu" not in {each.op_type for each in model.graph.node}
     assert refusals(model) == []
 
 
+@pytest.mark.slow
 def test_the_opset_is_below_20():
     # From opset 20 on, GridSample's "linear" is read as nearest by TensorRT 10.13 to 11.1 (NVIDIA/TensorRT #4646).
     model = trace(LabelMapAndSuppression(), torch.zeros(1, 12, 8, 3, dtype=torch.uint8), ["s", "k", "c"])

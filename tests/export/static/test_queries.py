@@ -21,6 +21,8 @@ from segopt_bench.pytorch.making import eager_segmenter
 from segopt_bench.pytorch.network import load_trained, torch_segmenter
 from segopt_export.weights.random import random_picture
 
+pytestmark = pytest.mark.slow
+
 SIDE = CANVAS[0]
 SHAPES = [(SIDE, SIDE), (SIDE * 9 // 16, SIDE), (SIDE, SIDE * 3 // 4), (SIDE // 2, SIDE)]
 STUFF = [i for i, entry in enumerate(NAMES) if not entry["isthing"]]

@@ -36,6 +36,7 @@ def chain(n, shift=3.0, side=10.0):
     return torch.stack((x, torch.zeros(n), x + side, torch.full((n,), side)), dim=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("counts", [torch.float32, torch.float16])
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 1 / 3])
 def test_random_sets_equal_torchvision(threshold, counts):
@@ -135,6 +136,7 @@ def test_the_threshold_is_compared_as_torchvision_compares_it():
     assert float32_floor(0.5) == 0.5
 
 
+@pytest.mark.slow
 def test_onnx_runtime_gives_the_same():
     n, steps = 48, 6
 

@@ -92,7 +92,7 @@ DAMAGES = {
     ),
     "semantic": (
         lambda f: change_config(f, "preprocessor_config.json", do_split_image=True),
-        r"preprocessor_config\.json: this is a semantic EoMT",
+        r"weights: this is a semantic EoMT, .*--mode semantic",
     ),
     "a mean that is none": (
         lambda f: change_config(f, "preprocessor_config.json", image_mean=[0.5]),
@@ -164,9 +164,10 @@ def test_weights_of_another_size_name_the_network_that_they_are_of(folder):
 
 
 @pytest.mark.parametrize("branch", ["semantic", "instance"])
-def test_other_modes_say_which_view_there_is(branch):
-    with pytest.raises(ExportError, match="--mode panoptic; its file also has a semantic and an instance"):
-        find_network("eomt_small", branch)
+def test_every_mode_has_query_networks(branch):
+    network = find_network("eomt_small", branch)
+    assert network.branch == branch
+    assert network.queries == find_network("eomt_small", "panoptic").queries
 
 
 def test_the_same_seed_gives_the_same_random_weights_and_another_seed_others():

@@ -50,6 +50,7 @@ def same_weights(model, state):
     return all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_state_dict_is_loaded_with_its_own_number_of_classes(state, tmp_path):
     for name in ("model.pth", "model.pt"):
         torch.save(state, tmp_path / name)
@@ -80,6 +81,7 @@ def test_checkpoints_of_common_trainers_are_understood(state, tmp_path, wrap):
     assert same_weights(load(LRASPP, tmp_path / "checkpoint.pth").model, state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("auxiliary", [True, False])
 def test_the_auxiliary_head_may_be_there_or_not(tmp_path, auxiliary):
     torch.save(FCN.build(3, auxiliary=auxiliary).state_dict(), tmp_path / "fcn.pth")
@@ -100,6 +102,7 @@ def frozen_detector(eps):
     return model
 
 
+@pytest.mark.slow
 def test_frozen_batch_norms_keep_the_epsilon_that_they_were_trained_with(tmp_path):
     picture = torch.rand(1, 3, 64, 64)
     for eps, option in ((0.0, None), (1e-5, 1e-5)):
@@ -115,12 +118,14 @@ def test_frozen_batch_norms_keep_the_epsilon_that_they_were_trained_with(tmp_pat
         assert (other.backbone(picture)["0"] - expected).abs().max() > 1e-3 * expected.abs().max()
 
 
+@pytest.mark.slow
 def test_batch_norms_trained_from_scratch_keep_theirs(tmp_path):
     torch.save(RCNN.build(3).state_dict(), tmp_path / "scratch.pth")
     model = load(RCNN, tmp_path / "scratch.pth").model
     assert {m.eps for m in model.modules() if isinstance(m, nn.BatchNorm2d)} == {1e-5}
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_are_named(state, tmp_path):
     torch.save(state, tmp_path / "lraspp.pth")
     for network in (FCN, RCNN):

@@ -77,6 +77,7 @@ def test_every_tensor_has_its_counterpart(network, counts):
     assert mmdetection_names() >= MAP.weights_in(state)
 
 
+@pytest.mark.slow
 def test_background_and_things_come_first():
     state = state_of("panoptic_fpn_resnet50")
     state["roi_head.bbox_head.fc_cls.bias"] = torch.arange(81.0)
@@ -90,6 +91,7 @@ def test_background_and_things_come_first():
     assert ours["semantic_head.predictor.bias"].tolist() == [53, *range(53)]
 
 
+@pytest.mark.slow
 def test_the_style_is_read_from_the_configuration(config):
     caffe = recorded_meta("maskrcnn_resnet50_fpn_caffe")["config"]
     state = state_of()
@@ -106,6 +108,7 @@ def test_the_style_is_read_from_the_configuration(config):
     assert "style caffe" in found["config"].note
 
 
+@pytest.mark.slow
 def test_without_a_configuration_the_style_is_said_or_what_was_assumed_is_told():
     assumed, said = load(state_of()), load(state_of(), style="caffe")
     assert "style pytorch, which was taken for granted" in assumed.note
@@ -171,6 +174,7 @@ def test_names_of_older_configurations_are_known():
     assert model.roi_heads.nms_thresh == 0.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -201,6 +205,7 @@ def test_a_configuration_is_not_run(config, tmp_path):
     assert not target.exists()
 
 
+@pytest.mark.slow
 def test_classes_are_those_that_the_checkpoint_names():
     state = state_of()
     (coco,) = load(state, CLASSES=tuple(COCO_THINGS)).classes
@@ -242,6 +247,7 @@ def test_checkpoints_of_another_network_are_named():
     )
 
 
+@pytest.mark.slow
 def test_a_file_is_known_by_its_names(tmp_path):
     path = write_checkpoint(tmp_path / "mm.pth", state_of(), mmdet_version="2.28.0", CLASSES=COCO_THINGS)
     trained = load_weights(RCNN, WeightsRequest(str(path)))

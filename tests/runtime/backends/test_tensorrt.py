@@ -155,6 +155,7 @@ def test_a_plan_of_another_machine_ends_with_the_command_that_rebuilds_it(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_plan_of_another_model_of_gpu_runs_with_a_warning(semantic_engine, install):
     install(semantic_engine, "tensorrt")
     here = {"compute_capabilities": ("8.9",)}
@@ -227,6 +228,7 @@ def test_a_plan_whose_tensors_are_not_its_cards_is_refused(semantic_engine, pano
 # Inference.
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("use_graphs", [None, True, False])
 @pytest.mark.parametrize("engine", [tiny.semantic_engine, tiny.instance_engine, tiny.panoptic_engine])
@@ -242,6 +244,7 @@ def test_results_equal_those_of_onnx_runtime(tmp_path, install, runtime, use_gra
     backend.close()
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("use_graphs", [True, False])
 def test_results_that_overlap_equal_those_one_by_one(panoptic_engine, install, runtime, use_graphs):
@@ -257,6 +260,7 @@ def test_results_that_overlap_equal_those_one_by_one(panoptic_engine, install, r
         assert pending.result() is pending.result()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", MODULES)
 def test_an_integrated_gpu_copies_nothing(panoptic_engine, install, runtime):
     images, found = frames(5), {}

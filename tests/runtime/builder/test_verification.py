@@ -63,6 +63,7 @@ def test_a_plan_that_answers_the_same_is_good_and_the_figures_are_told(prove, pa
     assert "3 of 3 the same" in note
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize(
     ("name", "change", "told"),

@@ -29,6 +29,7 @@ def run(folder, *arguments):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["~tmp.png", "a ! b.jpg", "-.png", "2024-01-01T12:30:05.mp4", "concat:a|b.mp4", "http:.mp4", "a*b[1].jpg"],
@@ -75,6 +76,7 @@ def test_a_name_that_cannot_be_is_one_line(folder, name):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--stride", "--max-frames"])
 @pytest.mark.parametrize("number", ["0", "-3", "99999999999", "1" + "0" * 30])
 def test_a_number_out_of_all_bounds_is_one_line(folder, option, number):

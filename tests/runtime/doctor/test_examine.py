@@ -103,6 +103,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_broken_package_is_a_finding_of_one_line(case, tmp_path, monkeypatch):
     code, reason = BROKEN[case]

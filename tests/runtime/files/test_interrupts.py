@@ -89,6 +89,7 @@ def test_what_was_recovered_is_not_recovered_again(tmp_path, monkeypatch):
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.json", '[\n{"n":1}\n]\n')]
 
 
+@pytest.mark.slow
 def test_an_interrupt_that_comes_in_a_finalizer_is_not_lost(capfd):
     class Finalized:
         def __del__(self):

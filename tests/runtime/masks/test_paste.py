@@ -196,6 +196,7 @@ def plain_positions(rule, low, high, size, limit):
     return np.where((pixels >= first) & (pixels < first + length), positions, -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", REFERENCES)
 @pytest.mark.parametrize("threshold", [0.5, 0.2, 0.9])
 def test_thousands_of_masks_at_once_are_their_plain_interpolation(rule, threshold):

@@ -169,6 +169,7 @@ def test_random_bytes(file):
         error_of(file)
 
 
+@pytest.mark.slow
 def test_any_damage_is_either_harmless_or_an_error_of_one_line(engine):
     randomness = random.Random(1)
     whole = engine.read_bytes()

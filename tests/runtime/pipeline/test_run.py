@@ -372,6 +372,7 @@ def test_ctrl_c_does_not_wait_for_a_source_that_hangs():
     release.set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interrupts", [1, 2])
 @pytest.mark.parametrize("steps", [Steps, StepsAhead])
 def test_ctrl_c_does_not_wait_for_a_network_that_hangs(steps, interrupts):

@@ -87,6 +87,7 @@ def cut(path, keep):
     path.write_bytes(data[:keep] + bytes(len(data) - keep))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_is_missing_at_the_end_the_rest_is_whole(tmp_path, seed):
     rng = np.random.default_rng(seed)
