@@ -19,6 +19,7 @@ from segopt_export.weights.checkpoint import read_groups, sha256_of
 from segopt_export.weights.eomt_config import CONFIG, MAX_CLASSES, PREPROCESSOR, EomtFiles, read_eomt_files
 from segopt_export.weights.eomt_names import huggingface_names
 from segopt_export.weights.hub import fetch_folder, is_hub_id
+from segopt_export.weights.known_things import known_data_set
 from segopt_export.weights.loading import Trained, WeightsRequest, check_finite, differences, sha256_of_state
 from segopt_export.weights.random_eomt import enliven_eomt
 
@@ -222,6 +223,11 @@ def _panoptic_classes(files: EomtFiles | None, shape: EomtShape, class_file: Pat
         # Files are unsure about the names of stuff ("tree-merged"); of other classes hardly one would agree.
         if not names or alike >= len(coco) / 2 or all(name.startswith("label ") for name in names):
             return coco, True, ["its 133 classes are COCO's: things 0 to 79, stuff 80 to 132"]
+    if files and (data_set := known_data_set(files.names)) is not None:
+        entries = [ClassEntry(name, i not in data_set.stuff) for i, name in enumerate(files.names)]
+        stuff = len(data_set.stuff)
+        things = data_set.count - stuff
+        return entries, True, [f"its classes are {data_set.name}'s: {things} things, {stuff} kinds of stuff"]
     known = files.names if files else [f"class {i}" for i in range(shape.classes)]
     return [ClassEntry(name) for name in known], False, []
 

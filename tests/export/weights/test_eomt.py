@@ -262,3 +262,29 @@ def test_weights_that_are_differences_to_dinov3_are_refused(tmp_path):
     torch.save(state, tmp_path / "pytorch_model.bin")
     with pytest.raises(ExportError, match="hold differences to DINOv3's"):
         load_eomt(EOMT, WeightsRequest(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("count", "named", "things"),
+    [
+        (
+            150,
+            {0: "wall", 2: "sky", 7: "bed ", 12: "person", 20: "car", 76: "boat", 127: "bicycle", 149: "flag"},
+            100,
+        ),
+        (19, {0: "road", 2: "building", 10: "sky", 11: "person", 13: "car", 18: "bicycle"}, 8),
+    ],
+)
+def test_things_of_known_data_sets_are_known(tmp_path, count, named, things):
+    shape = replace(TINY, classes=count, queries=4)
+    names = {str(i): named.get(i, f"part {i}") for i in range(count)}
+    weights = load(write_folder(tmp_path / "weights", EoMT(shape).eval(), id2label=names), classes=False)
+    assert weights.named
+    assert sum(bool(entry.is_thing) for entry in weights.classes) == things
+    by_name = {entry.name.strip(): entry.is_thing for entry in weights.classes}
+    assert by_name["person"]
+    assert by_name["car"]
+    assert not by_name["sky"]
+    moved = {str(i): names[str(count - 1 - i)] for i in range(count)}
+    other = write_folder(tmp_path / "other", EoMT(shape).eval(), id2label=moved)
+    assert not load(other, classes=False).named
