@@ -87,6 +87,53 @@ NAMES = [{"name": f"class {i}", "isthing": int(i < 8)} for i in range(TINY.class
 """Of the tiny network's classes: eight things, and stuff."""
 
 
+def dinov3_config(shape: EomtShape):
+    """transformers' configuration of a network on DINOv3."""
+    from transformers.models.eomt_dinov3 import EomtDinov3Config
+
+    return EomtDinov3Config(
+        hidden_size=shape.hidden,
+        intermediate_size=shape.hidden * shape.mlp_ratio,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_blocks=shape.blocks,
+        num_queries=shape.queries,
+        num_upscale_blocks=shape.upscale_blocks,
+        image_size=shape.side,
+        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
+        id2label={i: f"class {i}" for i in range(shape.classes)},
+    )
+
+
+def dinov3_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Our tensors under the names that transformers has for an encoder of DINOv3."""
+    pairs = (
+        ("patch_embeddings.projection.", "patch_embeddings."),
+        (".attention.out_proj.", ".attention.o_proj."),
+        (".mlp.fc1.", ".mlp.up_proj."),
+        (".mlp.fc2.", ".mlp.down_proj."),
+    )
+    found = {}
+    for name, tensor in state.items():
+        for ours, theirs in pairs:
+            name = name.replace(ours, theirs)
+        found[name] = tensor.clone()
+    return found
+
+
+def transformers_dinov3(model: EoMT, canvas: tuple[int, int]) -> nn.Module:
+    """transformers' own network on DINOv3 with the same weights, for pictures of this size."""
+    from transformers.models.eomt_dinov3 import EomtDinov3ForUniversalSegmentation
+
+    theirs = EomtDinov3ForUniversalSegmentation(dinov3_config(model.shape)).eval()
+    missing, unexpected = theirs.load_state_dict(dinov3_names(model.state_dict()), strict=False)
+    assert unexpected == []
+    assert set(missing) <= {"attn_mask_probs", "criterion.empty_weight"}
+    theirs.attn_mask_probs.copy_(torch.tensor(model.masked, dtype=torch.float32))
+    theirs.grid_size = (canvas[0] // model.shape.patch, canvas[1] // model.shape.patch)
+    return theirs
+
+
 def write_folder(folder: Path, model: EoMT | None = None, **changes) -> Path:
     """A folder as Hugging Face has them, and a class file beside the weights; ``changes`` are to its config."""
     model = model or lively()

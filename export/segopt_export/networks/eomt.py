@@ -1,8 +1,9 @@
 """EoMT: a plain vision transformer that segments (Kerssies et al., "Your ViT is Secretly an Image Segmentation
 Model", CVPR 2025).
 
-A DINOv2 encoder with register tokens; before its last blocks learned queries join the patches, and each query ends
-as one mask and one class. Tensors have the names of Hugging Face's files (``model.safetensors`` of ``tue-mps``).
+A DINOv2 or DINOv3 encoder with register tokens; before its last blocks learned queries join the patches, and each
+query ends as one mask and one class. Tensors have the names of Hugging Face's files (``model.safetensors`` of
+``tue-mps``) with DINOv2.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from segopt_export.networks.rotary import rotate, rotation
 
 MASKED_OUT = -1e9
 """Added to an attention score that shall not count."""
@@ -38,6 +41,9 @@ class EomtShape:
     side: int = 640
     """Of the square that it was trained on, in pixels."""
     registers: int = 4
+    rope_theta: float | None = None
+    """Of DINOv3's rotary positions; None where positions are learned, as DINOv2's are."""
+    key_bias: bool = True
     windowed: bool = False
     """A semantic network that looks at a picture through square windows, whose side is ``side``."""
     mlp_ratio: int = 4
@@ -47,6 +53,11 @@ class EomtShape:
     def grid(self) -> int:
         """Patches along a side of the trained square."""
         return self.side // self.patch
+
+    @property
+    def head_width(self) -> int:
+        """Channels of a head."""
+        return self.hidden // self.heads
 
     @property
     def prefix(self) -> int:
@@ -69,6 +80,9 @@ class EoMT(nn.Module):
         self.masked = tuple(masked) or (True,) * shape.blocks
         self.grid = (shape.grid, shape.grid)
         """Patches down and across; :func:`fit_to_canvas` changes it."""
+        self.rotation: Tensor | None
+        self.register_buffer("rotation", None, persistent=False)
+        self.place(self.grid, self.grid)
         hidden = shape.hidden
         self.embeddings = _Embeddings(shape)
         self.layernorm = nn.LayerNorm(hidden, eps=shape.norm_eps)
@@ -77,6 +91,17 @@ class EoMT(nn.Module):
         self.upscale_block = _UpscaleBlocks(shape)
         self.mask_head = _MaskHead(hidden)
         self.class_predictor = nn.Linear(hidden, shape.classes + 1)
+
+    def place(self, grid: tuple[int, int], extent: tuple[int, int]) -> None:
+        """Say how many patches there are, and where rotary positions see them.
+
+        Args:
+            grid: patches down and across.
+            extent: likewise of what rotary positions are relative to; the grid lies at its top left.
+        """
+        self.grid, shape = grid, self.shape
+        if shape.rope_theta is not None:
+            self.rotation = rotation(grid, extent, shape.head_width, shape.rope_theta)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Masks and classes of all queries.
@@ -101,7 +126,7 @@ class EoMT(nn.Module):
                 queries = self.query.weight[None].expand(tokens.shape[0], -1, -1)
                 tokens = torch.cat([queries, tokens], dim=1)
             scores_added = self._attention_mask(tokens) if index >= first and self.masked[index - first] else None
-            tokens = layer(tokens, scores_added)
+            tokens = layer(tokens, scores_added, self.rotation)
         normed: Tensor = self.layernorm(tokens)
         return normed
 
@@ -138,11 +163,13 @@ class _Embeddings(nn.Module):
         self.patch_embeddings = nn.ModuleDict(
             {"projection": nn.Conv2d(3, shape.hidden, shape.patch, stride=shape.patch)}
         )
-        self.position_embeddings = nn.Embedding(shape.grid**2, shape.hidden)
+        if shape.rope_theta is None:
+            self.position_embeddings = nn.Embedding(shape.grid**2, shape.hidden)
 
     def forward(self, pixels: Tensor) -> Tensor:
         patches = self.patch_embeddings["projection"](pixels).flatten(2).transpose(1, 2)
-        patches = patches + self.position_embeddings.weight
+        if hasattr(self, "position_embeddings"):
+            patches = patches + self.position_embeddings.weight
         batch = patches.shape[0]
         prefix = torch.cat([self.cls_token, self.register_tokens], dim=1).expand(batch, -1, -1)
         return torch.cat([prefix, patches], dim=1)
@@ -170,19 +197,28 @@ class Attention(nn.Module):
     def __init__(self, shape: EomtShape) -> None:
         super().__init__()
         self.heads = shape.heads
-        self.scale = (shape.hidden // shape.heads) ** -0.5
+        self.scale = shape.head_width**-0.5
         self.attend: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor] = attend
         """Changed by who runs the network eagerly, where PyTorch has one kernel for it."""
         for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            self.add_module(name, nn.Linear(shape.hidden, shape.hidden))
+            bias = name != "k_proj" or shape.key_bias
+            self.add_module(name, nn.Linear(shape.hidden, shape.hidden, bias=bias))
 
-    def forward(self, tokens: Tensor, scores_added: Tensor | None) -> Tensor:
-        """Tokens [B, N, C] -> the same; ``scores_added`` as of :func:`attend`."""
+    def forward(self, tokens: Tensor, scores_added: Tensor | None, turned_by: Tensor | None) -> Tensor:
+        """Mix tokens [B, N, C].
+
+        Args:
+            tokens: patches are the last of them.
+            scores_added: as of :func:`attend`.
+            turned_by: rotary positions of the patches, see :func:`segopt_export.networks.rotary.rotation`.
+        """
         batch, count, hidden = tokens.shape
         queries, keys, values = (
             self.get_submodule(name)(tokens).reshape(batch, count, self.heads, -1).transpose(1, 2)
             for name in ("q_proj", "k_proj", "v_proj")
         )
+        if turned_by is not None:
+            queries, keys = rotate(queries, turned_by), rotate(keys, turned_by)
         if self.scale != 1:
             queries = queries * self.scale
         mixed = self.attend(queries, keys, values, scores_added)
@@ -220,8 +256,8 @@ class _Layer(nn.Module):
         self.mlp = _Mlp(shape)
         self.layer_scale2 = _LayerScale(shape.hidden)
 
-    def forward(self, tokens: Tensor, scores_added: Tensor | None) -> Tensor:
-        tokens = tokens + self.layer_scale1(self.attention(self.norm1(tokens), scores_added))
+    def forward(self, tokens: Tensor, scores_added: Tensor | None, turned_by: Tensor | None) -> Tensor:
+        tokens = tokens + self.layer_scale1(self.attention(self.norm1(tokens), scores_added, turned_by))
         out: Tensor = tokens + self.layer_scale2(self.mlp(self.norm2(tokens)))
         return out
 
@@ -268,7 +304,8 @@ def fit_to_canvas(model: EoMT, canvas: tuple[int, int], *, whole: bool = False) 
 
     A canvas inside of the trained square takes the top left part of its embeddings: there a letterboxed frame of
     this aspect lies in the square, so that the network sees what it would see there, without the padding. For a
-    larger canvas the square is first enlarged (bicubic, as DINOv2 does) until it covers the canvas.
+    larger canvas the square is first enlarged (bicubic, as DINOv2 does) until it covers the canvas. Rotary
+    positions are handled alike: they are those of the part, or of a larger square's.
 
     Args:
         model: its grid is the trained square's.
@@ -277,13 +314,15 @@ def fit_to_canvas(model: EoMT, canvas: tuple[int, int], *, whole: bool = False) 
     """
     patch, side = model.shape.patch, model.shape.grid
     grid = (canvas[0] // patch, canvas[1] // patch)
+    extent = grid if whole else (max(*grid, side),) * 2
+    model.place(grid, extent)
+    if model.shape.rope_theta is not None:
+        return
     square = model.embeddings.position_embeddings.weight.detach().reshape(1, side, side, -1).permute(0, 3, 1, 2)
-    if max(grid) > side or (whole and grid != (side, side)):
-        size = grid if whole else (max(grid),) * 2
-        square = F.interpolate(square, size=size, mode="bicubic", antialias=True)
+    if extent != (side, side):
+        square = F.interpolate(square, size=extent, mode="bicubic", antialias=True)
     cut = square[0, :, : grid[0], : grid[1]].flatten(1).T.contiguous()
     model.embeddings.position_embeddings = nn.Embedding(cut.shape[0], cut.shape[1], _weight=cut)
-    model.grid = grid
 
 
 def fold_attention_scale(model: EoMT) -> None:

@@ -58,7 +58,7 @@ def load_eomt(network: Network, request: WeightsRequest) -> Trained:
         name = f"{request.spec.partition('@')[0]}@{path.name}"
     files = read_eomt_files(path) if path.is_dir() and (path / CONFIG).exists() else None
     file = _weights_file(path, files)
-    state = _state(file)
+    state = _state(file, rotary=files is not None and files.shape.rope_theta is not None)
     masked = _masked(state.pop("attn_mask_probs", None), file)
     shape = files.shape if files else _shape_of(state, network.queries, file)
     if not files and masked:
@@ -123,13 +123,13 @@ def _weights_file(path: Path, files: EomtFiles | None) -> Path:
     raise ExportError(f"{path}: has no {missing}; give a folder as `huggingface-cli download` makes it")
 
 
-def _state(file: Path) -> dict[str, Tensor]:
+def _state(file: Path, *, rotary: bool) -> dict[str, Tensor]:
     tensors = {
         f"{group}.{name}".removeprefix("state_dict.") if group else name: tensor
         for group, each in read_groups(file).items()
         for name, tensor in each.items()
     }
-    return huggingface_names(tensors, file)
+    return huggingface_names(tensors, file, rotary=rotary)
 
 
 def _masked(probabilities: Tensor | None, file: Path) -> tuple[bool, ...]:

@@ -13,6 +13,7 @@ from segopt_export.networks.eomt import EomtShape
 from segopt_export.networks.setting_values import RGB, mean, std
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+DINOV3 = "eomt_dinov3"
 MAX_CLASSES = 255
 """A label map is one byte a pixel, and one value of it means "no segment"."""
 
@@ -29,6 +30,17 @@ _SIZES: Mapping[str, tuple[str, int, int]] = {
     "side": ("image_size", 32, 8192),
 }
 """Field of :class:`EomtShape` to its key, and the smallest and the largest value that it can have."""
+_WANTED: Mapping[Any, Mapping[str, Any]] = {
+    "eomt": {"hidden_act": "gelu", "use_swiglu_ffn": False, "num_channels": 3},
+    DINOV3: {
+        "hidden_act": "gelu",
+        "use_gated_mlp": False,
+        "num_channels": 3,
+        **dict.fromkeys(("query_bias", "value_bias", "proj_bias", "mlp_bias"), True),
+    },
+}
+"""By architecture, what a configuration may not say otherwise."""
+_USUAL_THETA = 100.0
 _USUAL: Mapping[str, Any] = {
     "num_blocks": 4,
     "num_queries": 200,
@@ -67,6 +79,8 @@ def read_eomt_files(folder: Path) -> EomtFiles:
     sizes: dict[str, Any] = {
         field: _size(config, key, low, high, path) for field, (key, low, high) in _SIZES.items()
     }
+    if config["model_type"] == DINOV3:
+        sizes |= _of_dinov3(config, sizes["hidden"], path)
     names = _names(config.get("id2label"), path)
     shape = EomtShape(classes=len(names), norm_eps=_eps(config, path), **sizes)
     if shape.hidden % shape.heads:
@@ -102,14 +116,29 @@ def _read(path: Path, hint: str) -> dict[str, Any]:
 
 def _check_architecture(config: Mapping[str, Any], path: Path) -> None:
     kind = config.get("model_type")
-    if kind == "eomt_dinov3":
-        raise ExportError(f"{path}: is EoMT on DINOv3, whose positions are rotary; segopt exports EoMT on DINOv2")
-    if kind != "eomt":
+    if kind not in _WANTED:
         raise ExportError(f"{path}: is of a {str(kind)[:40]!r}, not of an EoMT; give the folder of one")
-    wanted = {"hidden_act": "gelu", "use_swiglu_ffn": False, "num_channels": 3}
-    for key, value in wanted.items():
+    for key, value in _WANTED[kind].items():
         if config.get(key, value) != value:
             raise ExportError(f"{path}: {key} is {str(config[key])[:40]}; segopt exports EoMT with {value} alone")
+
+
+def _of_dinov3(config: Mapping[str, Any], hidden: int, path: Path) -> dict[str, Any]:
+    """Fields of :class:`EomtShape` that the configuration of an EoMT on DINOv3 has in its own way."""
+    wide, rope = config.get("intermediate_size", 4 * hidden), config.get("rope_parameters") or {}
+    if type(wide) is not int or wide < hidden or wide % hidden:
+        raise ExportError(f"{path}: intermediate_size is {str(wide)[:40]}, no multiple of hidden_size {hidden}")
+    if not isinstance(rope, dict):
+        raise ExportError(f"{path}: rope_parameters is {str(rope)[:40]}, and must be an object")
+    theta: Any = rope.get("rope_theta", _USUAL_THETA)
+    if type(theta) not in (int, float) or not 1 < theta < 1e9:
+        raise ExportError(f"{path}: rope_theta is {str(theta)[:40]}, and must be a number above 1 such as 100")
+    if rope.get("rope_type", "default") != "default":
+        raise ExportError(f"{path}: rope_type is {str(rope['rope_type'])[:40]}; segopt exports the default alone")
+    key_bias = config.get("key_bias", False)
+    if type(key_bias) is not bool:
+        raise ExportError(f"{path}: key_bias is {str(key_bias)[:40]}, and must be true or false")
+    return {"mlp_ratio": wide // hidden, "rope_theta": float(theta), "key_bias": key_bias}
 
 
 def _size(config: Mapping[str, Any], key: str, low: int, high: int, path: Path) -> int:

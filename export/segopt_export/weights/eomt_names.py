@@ -40,17 +40,25 @@ _HEADS: tuple[tuple[str, str], ...] = (
     (r"upscale\.(\d+)\.norm\.", r"upscale_block.block.\1.layernorm2d."),
     (r"attn_mask_probs", "attn_mask_probs"),
 )
+_DINOV3: tuple[tuple[str, str], ...] = (
+    (r"embeddings\.patch_embeddings\.(weight|bias)$", r"embeddings.patch_embeddings.projection.\1"),
+    (r"layers\.(\d+)\.attention\.o_proj\.", r"layers.\1.attention.out_proj."),
+    (r"layers\.(\d+)\.mlp\.up_proj\.", r"layers.\1.mlp.fc1."),
+    (r"layers\.(\d+)\.mlp\.down_proj\.", r"layers.\1.mlp.fc2."),
+)
+"""What Hugging Face calls otherwise where the encoder is DINOv3."""
 _QKV = re.compile(r"blocks\.(\d+)\.attn\.qkv\.(weight|bias)")
 _UNUSED = ("criterion.", "encoder.pixel_mean", "encoder.pixel_std", "embeddings.position_ids")
 """Of training, or kept elsewhere."""
 
 
-def huggingface_names(state: Mapping[str, Tensor], path: Path) -> State:
+def huggingface_names(state: Mapping[str, Tensor], path: Path, *, rotary: bool = False) -> State:
     """The tensors of a file under Hugging Face's names; names that nobody knows stay as they are.
 
     Args:
         state: by the file's names.
         path: of the file, for the message.
+        rotary: the configuration beside it says that the encoder is DINOv3.
 
     Raises:
         ExportError: these are not the weights of an EoMT on DINOv2.
@@ -59,6 +67,9 @@ def huggingface_names(state: Mapping[str, Tensor], path: Path) -> State:
     state = {name: tensor for name, tensor in state.items() if not name.startswith(_UNUSED)}
     if any(name.startswith(_BACKBONE) for name in state):
         state = _translated(state)
+    if rotary:
+        state = {_renamed(name, _DINOV3): tensor for name, tensor in state.items()}
+        return {name: tensor for name, tensor in state.items() if name != "embeddings.mask_token"}
     if "embeddings.position_embeddings.weight" not in state:
         raise ExportError(
             f"{path}: has no position embeddings of an EoMT on DINOv2; weights that hold differences to DINOv3's, "

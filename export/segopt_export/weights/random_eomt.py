@@ -56,7 +56,8 @@ def _initialize(model: Any, generator: torch.Generator) -> None:
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=module.in_features**-0.5, generator=generator)
-            nn.init.normal_(module.bias, std=0.02, generator=generator)
+            if module.bias is not None:
+                nn.init.normal_(module.bias, std=0.02, generator=generator)
         elif isinstance(module, nn.LayerNorm):
             nn.init.normal_(module.weight, 1.0, 0.1, generator=generator)
             nn.init.normal_(module.bias, 0.0, 0.1, generator=generator)
@@ -67,11 +68,12 @@ def _initialize(model: Any, generator: torch.Generator) -> None:
         nn.init.normal_(tokens, generator=generator)
     for upscale in model.upscale_block.block:
         _make_smooth(upscale.conv1, upscale.conv2, generator)
-    # Positions near each other are alike, as in trained networks: masks are patches, not dust.
-    height, width = model.grid
-    coarse = torch.randn(1, model.shape.hidden, 6, 6, generator=generator)
-    field = F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=False)
-    model.embeddings.position_embeddings.weight.copy_(field[0].flatten(1).T)
+    if model.shape.rope_theta is None:
+        # Positions near each other are alike, as in trained networks: masks are patches, not dust.
+        height, width = model.grid
+        coarse = torch.randn(1, model.shape.hidden, 6, 6, generator=generator)
+        field = F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=False)
+        model.embeddings.position_embeddings.weight.copy_(field[0].flatten(1).T)
     projection = model.embeddings.patch_embeddings["projection"]
     nn.init.normal_(projection.weight, std=projection.weight[0].numel() ** -0.5, generator=generator)
     nn.init.zeros_(projection.bias)
@@ -90,11 +92,15 @@ def _make_smooth(enlarge: nn.ConvTranspose2d, mix: nn.Conv2d, generator: torch.G
 
 def _scale_to_a_picture(model: Any, generator: torch.Generator, covered: float) -> None:
     # On every second patch of a large grid: statistics are alike, and a large network takes minutes for all.
-    whole, step = model.embeddings.position_embeddings, max(1, model.shape.grid // _GRID)
-    cells = whole.weight.reshape(model.shape.grid, model.shape.grid, -1)[::step, ::step]
-    model.grid = (cells.shape[0], cells.shape[1])
-    model.embeddings.position_embeddings = nn.Embedding(cells[..., 0].numel(), cells.shape[2])
-    model.embeddings.position_embeddings.weight.copy_(cells.flatten(0, 1))
+    grid, learned = model.grid, model.shape.rope_theta is None
+    step = max(1, model.shape.grid // _GRID)
+    some = -(-model.shape.grid // step)
+    model.place((some, some), (some, some))
+    if learned:
+        whole = model.embeddings.position_embeddings
+        cells = whole.weight.reshape(*grid, -1)[::step, ::step].flatten(0, 1)
+        model.embeddings.position_embeddings = nn.Embedding(*cells.shape)
+        model.embeddings.position_embeddings.weight.copy_(cells)
     patch = model.shape.patch
     size = (model.grid[0] * patch, model.grid[1] * patch)
     # A part of a picture as large as the square: its structure is as fine as that which the network will see.
@@ -108,7 +114,9 @@ def _scale_to_a_picture(model: Any, generator: torch.Generator, covered: float) 
     queries, patches = model.split(model.encode(pixels))
     _scale_classes(model.class_predictor, queries[0])
     _scale_masks(model, queries, patches, generator, covered)
-    model.embeddings.position_embeddings, model.grid = whole, (model.shape.grid, model.shape.grid)
+    model.place(grid, grid)
+    if learned:
+        model.embeddings.position_embeddings = whole
 
 
 def _scale_classes(layer: nn.Linear, queries: Tensor) -> None:

@@ -116,10 +116,19 @@ def test_a_semantic_file_in_half_precision_answers_as_pytorch_in_single(semantic
     )
     assert all(figure.good for figure in made.figures)
     assert made.card.half_share >= 0.95
+    assert_built(made)
 
 
 def load(folder):
     return load_eomt(find_network("eomt", "semantic"), WeightsRequest(str(folder)))
+
+
+def assert_built(made):
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (pip install 'segopt[rtx]')")
+    from segopt.builder.build import build
+    from segopt.builder.options import BuildOptions
+
+    assert build(made.path, BuildOptions(runtime="tensorrt-rtx")).sidecar.plan.half_share >= 0.95
 
 
 def test_where_the_folder_does_not_ask_for_windows_the_whole_canvas_is_looked_at(tmp_path):
@@ -196,6 +205,17 @@ def test_masks_and_boxes_are_those_of_pytorch_on_frames_of_other_sizes(instance)
 
 def iou(a, b):
     return np.count_nonzero(a & b) / max(1, np.count_nonzero(a | b))
+
+
+def test_an_instance_file_in_half_precision_answers_as_pytorch_in_single(instance):
+    folder = instance.path.parent
+    options = {"network": "eomt", "weights": folder, "classes": folder / "things.json"}
+    made = segopt_export.export(
+        "instance", **options, precision="fp16", target="tensorrt", output=folder / "half.onnx"
+    )
+    assert all(figure.good for figure in made.figures), made.figures
+    assert made.card.half_share >= 0.95
+    assert_built(made)
 
 
 def refusal(folder, mode, classes="classes.json", **options):

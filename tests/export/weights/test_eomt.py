@@ -75,7 +75,10 @@ DAMAGES = {
     "config is no JSON": (lambda f: (f / "config.json").write_text("{"), r"config\.json: is no JSON"),
     "config is a list": (lambda f: (f / "config.json").write_text("[]"), r"config\.json: is no JSON object"),
     "another architecture": (lambda f: change_config(f, model_type="mask2former"), "is of a 'mask2former'"),
-    "DINOv3": (lambda f: change_config(f, model_type="eomt_dinov3"), "DINOv3, whose positions are rotary"),
+    "DINOv3": (
+        lambda f: change_config(f, model_type="eomt_dinov3"),
+        "does not fit its configuration: .*position_embeddings",
+    ),
     "SwiGLU": (lambda f: change_config(f, use_swiglu_ffn=True), "use_swiglu_ffn is True"),
     "another activation": (lambda f: change_config(f, hidden_act="relu"), "hidden_act is relu"),
     "no size": (lambda f: change_config(f, hidden_size="gone"), "hidden_size is None"),
