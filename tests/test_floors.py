@@ -36,6 +36,7 @@ FLOORS = {
         ["files", "cuda", "sources"],
         ["model"],
         ["inputs", "letterbox", "masks", "tensorrt", "thresholds"],
+        ["query_merge"],
         ["decode", "merge", "draw", "coco", "supervision_forms", "backends", "doctor"],
         ["results_base"],
         ["results", "query_results", "stages", "builder", "model_folder"],

@@ -5,13 +5,12 @@ section 3.3) as Detectron2 has it
 (``detectron2/modeling/meta_arch/panoptic_fpn.py``, ``combine_semantic_and_instance_outputs``), worked inside box
 crops: no plane of the frame's size is made for any instance.
 
-For query networks (:func:`merge_queries`), the rule of MaskFormer (Cheng et al., 2021, section 4.2), of which the
-graph has done the part that needs every mask: who owns each pixel, and how many pixels each mask has.
+For query networks see :mod:`segopt.query_merge`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import get_args
 
@@ -19,10 +18,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segopt.masks.areas import code_areas
 from segopt.masks.bitmask import Bitmask
 from segopt.masks.paste import paste_bitmasks
 from segopt.model.card import BoxPaste, PasteRule
-from segopt.model.tensors import OUTSIDE
+from segopt.query_merge import merge_queries as merge_queries
 from segopt.segment import Segment
 
 
@@ -149,7 +149,7 @@ def merge_codes(
     codes, first = _paint(semantic, [own for _, own in visible])
     table = np.zeros(max(256, first + len(visible)), dtype=np.int32)
     table[first : first + len(visible)] = np.arange(1, len(visible) + 1)
-    areas = _areas(codes, len(table))
+    areas = code_areas(codes, len(table))
     segments = [
         Segment(k + 1, int(labels[i]), True, float(scores[i]), int(areas[first + k]))
         for k, (i, _) in enumerate(visible)
@@ -165,105 +165,6 @@ def merge_codes(
 def _looked_up(codes: NDArray[np.unsignedinteger], table: NDArray[np.int32]) -> NDArray[np.int32]:
     found = cv2.LUT(codes, table) if codes.dtype == np.uint8 else table.take(codes)
     return np.asarray(found, dtype=np.int32)
-
-
-def merge_queries(
-    segments: NDArray[np.uint8],
-    scores: NDArray[np.float32],
-    labels: NDArray[np.integer],
-    mask_areas: NDArray[np.integer],
-    stuff: Collection[int],
-    *,
-    mask_share: float = 0.8,
-    size: tuple[int, int] | None = None,
-) -> tuple[NDArray[np.int32], list[Segment]]:
-    """Merge the kept queries of a query network into a panoptic map.
-
-    A query survives that owns more than ``mask_share`` of the pixels of its mask, and at least one inside of it.
-    It paints the pixels that it owns inside of its mask; the rest stays void. Queries of one stuff category are
-    one segment, which has the best one's score.
-
-    Args:
-        segments: uint8 [H, W], without what lies beside the frame: index of the query that owns the pixel, and 128
-            more where its own mask does not hold it.
-        scores: float32 [K], probabilities, descending; negative where a slot is unused. K is at most 128.
-        labels: int [K], category ids.
-        mask_areas: int [K], pixels of each mask on the same area.
-        stuff: category ids whose queries are one segment.
-        mask_share: least share of its mask that a query owns, 0 to 1; exactly so much is too little.
-        size: height and width of the map to make; None is that of ``segments``. Pixels are taken from the nearest.
-
-    Returns:
-        ``segment_map`` int32 of ``size``, 0 where there is no segment, and the segments by descending score, in
-        the order of their ids.
-
-    Raises:
-        ValueError: arrays whose shapes do not fit each other.
-    """
-    _check_queries(segments, scores, labels, mask_areas)
-    count = len(scores)
-    won = _areas(segments, 256)
-    owned = won[:count] + won[OUTSIDE : OUTSIDE + count]
-    # A query that owns nothing inside of its mask has nothing to paint.
-    survives = (scores > 0) & (won[:count] > 0) & (owned > mask_share * np.asarray(mask_areas, dtype=np.float64))
-    shown = won
-    if size is not None and size != segments.shape:
-        shown = _areas_resized(segments, won, size)
-        survives &= shown[:count] > 0
-    ids = np.zeros(256, dtype=np.int32)
-    found: list[tuple[int, int]] = []
-    of_stuff: dict[int, int] = {}
-    for slot in np.flatnonzero(survives).tolist():
-        label = int(labels[slot])
-        if label not in of_stuff:
-            found.append((slot, label))
-            if label in stuff:
-                of_stuff[label] = len(found)
-        ids[slot] = of_stuff.get(label, len(found))
-    areas = np.bincount(ids, weights=shown, minlength=len(found) + 1)
-    merged = [
-        Segment(k, label, label not in stuff, float(scores[slot]), int(areas[k]))
-        for k, (slot, label) in enumerate(found, start=1)
-    ]
-    segment_map = cv2.LUT(segments, ids)
-    if size is not None and size != segments.shape:
-        # Looked up where pixels are few: a pass over a frame's int32 map takes 1.5 ms at 1080p.
-        segment_map = cv2.resize(segment_map, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
-    return np.asarray(segment_map, dtype=np.int32), merged
-
-
-def _areas_resized(codes: NDArray[np.uint8], areas: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.int64]:
-    """int64 [256]: pixels of each code in the map resized to ``size``, without making that map.
-
-    A row of the map is a row of the resized one n or n + 1 times, whichever n is; so with its columns.
-    """
-    rows, columns = (_copies(side, target) for side, target in zip(codes.shape, size, strict=True))
-    n, m = int(rows.min()), int(columns.min())
-    often = np.ascontiguousarray(codes[rows > n])
-    both, wide = (np.ascontiguousarray(part[:, columns > m]) for part in (often, codes))
-    return n * m * areas + m * _areas(often, 256) + n * _areas(wide, 256) + _areas(both, 256)
-
-
-def _copies(side: int, target: int) -> NDArray[np.int64]:
-    """int64 [side]: how often each pixel of a line is in the line resized to ``target`` pixels."""
-    line = np.arange(side, dtype=np.float32)[None]
-    taken = np.asarray(cv2.resize(line, (target, 1), interpolation=cv2.INTER_NEAREST_EXACT))
-    return np.bincount(taken.ravel().astype(np.int64), minlength=side)
-
-
-def _check_queries(
-    segments: NDArray[np.uint8],
-    scores: NDArray[np.float32],
-    labels: NDArray[np.integer],
-    mask_areas: NDArray[np.integer],
-) -> None:
-    if scores.ndim != 1 or len(scores) > OUTSIDE:
-        raise ValueError(f"scores has shape {scores.shape}, and must be [K], K at most {OUTSIDE}")
-    for name, array in {"labels": labels, "mask_areas": mask_areas}.items():
-        if array.shape != scores.shape:
-            raise ValueError(f"{name} has shape {array.shape}, and {len(scores)} scores want {scores.shape}")
-    if segments.ndim != 2 or segments.dtype != np.uint8 or segments.size == 0:
-        raise ValueError(f"segments is {segments.dtype} {segments.shape}, and must be uint8 [H, W] with pixels")
 
 
 class _Free:
@@ -300,19 +201,6 @@ def _paint(
         own = codes[crop.y : crop.y + len(painted), crop.x : crop.x + crop.width]
         cv2.max(own, painted, dst=own)
     return codes, first
-
-
-def _areas(codes: NDArray[np.unsignedinteger], count: int) -> NDArray[np.int64]:
-    """int64 [count]: number of pixels of each code."""
-    areas = np.zeros(count, dtype=np.int64)
-    if codes.size == 0:
-        return areas
-    # OpenCV counts ten times as fast as np.bincount but in float32, which is exact up to 2**24 pixels.
-    rows = max(1, 2**24 // codes.shape[1])
-    for top in range(0, codes.shape[0], rows):
-        counts = cv2.calcHist([codes[top : top + rows]], [0], None, [count], [0, count])
-        areas += counts.ravel().astype(np.int64)
-    return areas
 
 
 def _indices_by_category(stuff_classes: Mapping[int, int], stop: int) -> dict[int, list[int]]:

@@ -6,15 +6,15 @@ import numpy as np
 
 from segopt.decode import Queries
 from segopt.masks.crop import MaskCrop
-from segopt.merge import merge_queries
 from segopt.model.card import Card
+from segopt.query_merge import merge_query_codes
 from segopt.results import InstanceResult, PanopticResult, SemanticResult
 
 
 def panoptic_result(found: Queries, card: Card) -> PanopticResult:
     """The merge of the kept queries, at the frame's resolution."""
     categories = card.categories["panoptic"]
-    segment_map, segments = merge_queries(
+    merged = merge_query_codes(
         found.segments,
         found.scores,
         found.labels,
@@ -23,7 +23,7 @@ def panoptic_result(found: Queries, card: Card) -> PanopticResult:
         mask_share=card.mask_share,
         size=found.frame,
     )
-    return PanopticResult(segment_map, tuple(segments), categories, found.converged)
+    return PanopticResult.of_merged(merged, categories, found.converged)
 
 
 def semantic_result(found: Queries, card: Card) -> SemanticResult:

@@ -25,6 +25,7 @@ from segopt.masks.crop import BoolImage, MaskCrop
 from segopt.masks.label_runs import LabelRuns
 from segopt.merge import Merged
 from segopt.model.categories import Category, name_of, names_by_id
+from segopt.query_merge import MergedQueries
 from segopt.results_base import ResultBase, tight_boxes
 from segopt.segment import Segment
 
@@ -240,7 +241,9 @@ class PanopticResult(ResultBase):
         object.__setattr__(self, "segments", _named(self.segments, self.names))
 
     @classmethod
-    def of_merged(cls, merged: Merged, categories: tuple[Category, ...], converged: bool) -> PanopticResult:
+    def of_merged(
+        cls, merged: Merged | MergedQueries, categories: tuple[Category, ...], converged: bool
+    ) -> PanopticResult:
         """A merge as a result. Its map is made when it is first asked for, so that a tracker comes before it."""
         result = object.__new__(cls)
         if not all(segment.name for segment in merged.segments):
@@ -258,7 +261,7 @@ class PanopticResult(ResultBase):
 
     def with_ids(self, segments: Sequence[Segment]) -> PanopticResult:
         """The same regions as other segments: ``segments[i]`` in place of ``self.segments[i]``."""
-        merged: Merged | None = vars(self).get("merged")
+        merged: Merged | MergedQueries | None = vars(self).get("merged")
         if merged is not None:
             return PanopticResult.of_merged(
                 dataclasses.replace(merged, segments=tuple(segments)), self.categories, self.converged
@@ -275,7 +278,7 @@ class PanopticResult(ResultBase):
 
     def thing_boxes(self) -> NDArray[np.float32]:
         """float32 [T, 4]: x0, y0, x1, y1 in pixels, the tight box of what is seen of each thing."""
-        merged: Merged | None = vars(self).get("merged")
+        merged: Merged | MergedQueries | None = vars(self).get("merged")
         if merged is not None:
             return merged.thing_boxes()
         is_thing = np.array([segment.is_thing for segment in self.segments], dtype=np.bool_)
@@ -302,7 +305,7 @@ class PanopticResult(ResultBase):
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the frame."""
-        merged: Merged | None = vars(self).get("merged")
+        merged: Merged | MergedQueries | None = vars(self).get("merged")
         if merged is not None:
             return merged.size
         height, width = self.segment_map.shape
@@ -325,7 +328,7 @@ class PanopticResult(ResultBase):
         """The frame with segments in color, outlined and named; a new array, uint8 BGR [H, W, 3]."""
         frame = as_frame(frame)
         check_frame(frame, self.size)
-        merged: Merged | None = vars(self).get("merged")
+        merged: Merged | MergedQueries | None = vars(self).get("merged")
         # Codes are drawn in a byte a pixel; a map that was handed out may be another one by now.
         drawn_from_codes = merged is not None and (self._tracked or "segment_map" not in vars(self))
         index = merged.index() if merged is not None and drawn_from_codes else None
@@ -376,7 +379,7 @@ class PanopticResult(ResultBase):
     @functools.cached_property
     def runs(self) -> LabelRuns:
         """The map as runs of equal pixels, from which boxes, areas and RLE of all its labels come."""
-        merged: Merged | None = vars(self).get("merged")
+        merged: Merged | MergedQueries | None = vars(self).get("merged")
         index = None if merged is None or not self._tracked else merged.index()
         if index is None:
             return LabelRuns.of(self.segment_map)

@@ -9,6 +9,9 @@ import segopt
 import tiny
 from segopt.errors import EngineError, SuppressionWarning, UsageError
 from segopt.merge import merge_queries
+from segopt.model.categories import Category
+from segopt.query_merge import merge_query_codes
+from segopt.results import PanopticResult
 
 H, W = 40, 64
 FRAME = np.full((48, 64, 3), 90, np.uint8)
@@ -223,3 +226,33 @@ def test_merging_a_frame_of_1080p_is_quick():
         took.append(time.perf_counter() - began)
     # 2 ms on an idle core; machines that run tests are not.
     assert min(took) < 0.03
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("size", [(H, W), (97, 131), (20, 200)], ids=str)
+def test_boxes_and_drawn_indices_are_those_of_the_map(seed, size):
+    probability, scores, labels = random_case(seed)
+    codes, areas = as_the_graph_has_them(probability, scores)
+    merged = merge_query_codes(codes, scores, labels, areas, {4, 5}, mask_share=0.3, size=size)
+    whole = merged.segment_map()
+    assert whole.shape == merged.size == size
+    assert np.array_equal(merged.index(), whole)
+    things = [segment for segment in merged.segments if segment.is_thing]
+    assert len(things) >= 2
+    for segment, (x0, y0, x1, y1) in zip(things, merged.thing_boxes().astype(int), strict=True):
+        rows, columns = np.nonzero(whole == segment.id)
+        assert (x0, y0, x1, y1) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+
+
+def test_a_tracker_gives_its_ids_before_the_map_is_made():
+    probability, scores, labels = random_case(1)
+    codes, areas = as_the_graph_has_them(probability, scores)
+    merged = merge_query_codes(codes, scores, labels, areas, {4, 5}, mask_share=0.3, size=(96, 128))
+    categories = tuple(Category(i, f"class {i}", i < 4, (i, i, i)) for i in range(1, 6))
+    result = PanopticResult.of_merged(merged, categories, True)
+    tracked = segopt.Tracker()(result, 0.0)
+    before, after = result.segment_map, tracked.segment_map
+    assert [s.area for s in tracked] == [s.area for s in result]
+    for old, new in zip(result.segments, tracked.segments, strict=True):
+        assert np.array_equal(before == old.id, after == new.id)
+        assert new.track == (new.id if new.is_thing else None)
