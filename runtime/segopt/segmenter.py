@@ -66,7 +66,8 @@ def load(
         path: the model file, ``NAME.onnx`` or ``NAME.plan``; or a model folder, of which the file is taken that
             fits this machine (``Segmenter.path`` says which).
         device: ``auto`` takes a GPU where one works, ``cpu`` and ``cuda`` insist; ``cuda:1`` is the second GPU;
-            ``tensorrt`` is ONNX Runtime's TensorRT provider. A plan runs on a GPU alone.
+            ``tensorrt`` is ONNX Runtime's TensorRT provider; ``openvino`` is OpenVINO on the CPU, ``openvino:GPU``
+            and ``openvino:NPU`` on Intel's others. A plan runs on an NVIDIA GPU alone.
         score_threshold: lowest score of a detection, 0 to 1; None takes the card's (0.5).
         mode: the view to give; None takes the model's own. A panoptic model also has a ``semantic`` and an
             ``instance`` view.

@@ -17,8 +17,9 @@ def open_backend(path: Path, device: str, threads: int | None = None) -> Backend
     Args:
         path: ``NAME.onnx``, which ONNX Runtime runs, or ``NAME.plan``, which TensorRT runs.
         device: ``auto`` takes a GPU where one works, ``cpu`` and ``cuda`` insist, ``tensorrt`` is ONNX Runtime's
-            TensorRT provider; ``cuda:1`` is the second GPU. A plan runs on a GPU alone.
-        threads: CPU threads of ONNX Runtime; None takes one for each core. A plan has no use for them.
+            TensorRT provider; ``cuda:1`` is the second GPU. ``openvino`` is OpenVINO on the CPU,
+            ``openvino:GPU`` and ``openvino:NPU`` on Intel's others. A plan runs on an NVIDIA GPU alone.
+        threads: CPU threads of ONNX Runtime or OpenVINO; None takes one for each core. A plan has no use for them.
 
     Raises:
         EngineError: the file cannot be loaded on this machine.
@@ -26,11 +27,17 @@ def open_backend(path: Path, device: str, threads: int | None = None) -> Backend
     """
     where = parse_device(device)
     if path.suffix == ".plan":
-        if where.kind == "cpu":
-            raise UsageError(f"{path}: a TensorRT plan runs on a GPU alone; for the CPU give the ONNX file")
+        if where.kind in ("cpu", "openvino"):
+            raise UsageError(
+                f"{path}: a TensorRT plan runs on a GPU alone, NVIDIA's; for --device {device} give the ONNX file"
+            )
         from segopt.backends.tensorrt import TensorRtBackend
 
         return TensorRtBackend(path, device=where.number)
+    if where.kind == "openvino":
+        from segopt.backends.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(path, where.target, threads=threads)
     from segopt.backends.onnxruntime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(path, device, threads=threads)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from segopt.sources.reconnect import Reconnect
 
 
-DEVICES = "auto|cpu|cuda[:N]|tensorrt[:N]"
+DEVICES = "auto|cpu|cuda[:N]|tensorrt[:N]|openvino[:GPU]"
 
 
 def check_device(text: str) -> str:
@@ -148,7 +148,7 @@ def run(
             metavar=DEVICES,
             callback=check_device,
             help="Where to run; auto takes a GPU where one works, cuda:1 is the second GPU, tensorrt is ONNX "
-            "Runtime's TensorRT.",
+            "Runtime's TensorRT, openvino is OpenVINO's CPU, openvino:GPU Intel's.",
         ),
     ] = "auto",
     threads: Threads = None,
