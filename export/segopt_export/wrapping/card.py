@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import onnx
 import onnxruntime
@@ -62,6 +63,18 @@ def make_card(request: WrapRequest, subject: Subject, canvas: tuple[int, int], n
             versions=versions(),
         )
     )
+
+
+def with_precision(card: Card, network: ModelProto, float_layers: Sequence[str]) -> Card:
+    """The card of a network that was brought to half precision.
+
+    Args:
+        card: of the network in single precision.
+        network: in half.
+        float_layers: its layers that stayed in single precision.
+    """
+    share = half_share(network)
+    return replace(card, precision=_precision(network, share), half_share=share, float_layers=tuple(float_layers))
 
 
 def versions() -> dict[str, str]:

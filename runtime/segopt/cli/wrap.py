@@ -169,6 +169,14 @@ def wrap(
             help="yolo-seg: steps of suppression in the graph.", show_default="20", rich_help_panel=_DETECTORS
         ),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="fp32, or fp16: what multiplies by weights computes in half.", show_default="fp32"),
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="Pictures like yours, to try half precision on.", show_default=False),
+    ] = None,
     target: Annotated[
         str | None,
         typer.Option(
@@ -208,6 +216,8 @@ def wrap(
         "least_score": least_score,
         "candidates": candidates,
         "suppression_steps": suppression_steps,
+        "precision": precision,
+        "calibration": calibration,
         "target": target,
         "output": output,
     }

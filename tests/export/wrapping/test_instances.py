@@ -297,3 +297,56 @@ def test_it_becomes_a_plan(kind, classes):
     made = segopt_export.wrap("mine.onnx", classes=classes, target="tensorrt", candidates=100, output="w.onnx")
     assert not [note for note in made.notes if "TensorRT" in note]
     assert segopt.build(made.path, runtime="tensorrt-rtx").path.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "classes"), [(DetrLike, "5.json"), (MaskRcnnLike, "4.json"), (YoloLike, "3.json")]
+)
+def test_half_precision_is_of_the_layers_and_keeps_what_is_found(place, kind, classes):
+    exported(kind(), "mine.onnx", kind.OUTPUTS)
+    for seed in range(2):
+        cv2.imwrite(str(place / f"picture{seed}.png"), frame(seed=seed))
+    made = segopt_export.wrap(
+        "mine.onnx", classes=classes, precision="fp16", calibration=place, target="tensorrt", output="w.onnx"
+    )
+    assert (made.card.precision, made.card.half_share) == ("fp16", 1.0)
+    assert "above 0.3 the same" in made.figures[0].text
+    assert any(note.startswith("half precision was tried on 2 pictures") for note in made.notes)
+    with segopt.load("w.onnx", score_threshold=0.3) as segmenter:
+        assert len(segmenter(frame(seed=0))) > 2
+
+
+def test_what_half_cannot_hold_stays_in_single():
+    module = DetrLike()
+    with torch.no_grad():
+        module.masks[1].weight *= 3e5
+    exported(module, "mine.onnx", DetrLike.OUTPUTS)
+    made = segopt_export.wrap("mine.onnx", classes="5.json", precision="fp16", output="w.onnx")
+    assert 0 < made.card.half_share < 1
+    (name,) = made.card.float_layers
+    assert any(f"out of half's range: {name}" in note for note in made.notes)
+
+
+def test_a_comparison_of_empty_answers_says_that_it_proves_nothing():
+    module = YoloLike()
+    with torch.no_grad():
+        module.grid.weight[4:7] *= 0
+        module.grid.bias[4:7] = -9
+    exported(module, "mine.onnx", YoloLike.OUTPUTS)
+    made = segopt_export.wrap(
+        "mine.onnx", classes="3.json", family="ultralytics", precision="fp16", output="w.onnx"
+    )
+    assert "proves nothing" in made.figures[0].text
+    assert any(note.startswith("WARNING: ") and "--calibration PICTURES" in note for note in made.notes)
+
+
+def test_half_of_half_and_pictures_that_are_none_are_refused(place):
+    exported(DetrLike(), "mine.onnx", DetrLike.OUTPUTS)
+    for options, words in (
+        ({"precision": "int8"}, "--precision int8 is unknown; give one of fp32, fp16"),
+        ({"precision": "fp16", "calibration": place / "none"}, "none"),
+    ):
+        with pytest.raises(segopt.SegoptError) as error:
+            segopt_export.wrap("mine.onnx", **{"classes": "5.json", "output": "w.onnx", **options})
+        assert words in str(error.value)
+        assert not (place / "w.onnx").exists()
