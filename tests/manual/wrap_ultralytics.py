@@ -98,8 +98,10 @@ def main():
     segmenter = segopt.load(wrapped, device="cpu", score_threshold=SCORE)
     found = segmenter(frame)
     labels = expected.boxes.cls.int().tolist()
-    print(f"detections: {len(found)} and {len(labels)}, labels in the same order: {found.labels.tolist() == labels}, "
-          f"converged: {found.converged}")
+    print(
+        f"detections: {len(found)} and {len(labels)}, labels in order: {found.labels.tolist() == labels}, "
+        f"converged: {found.converged}"
+    )
     print(f"scores within {np.abs(found.scores - expected.boxes.conf.numpy()).max():.1e}")
     print(f"boxes within {np.abs(found.boxes - expected.boxes.xyxy.numpy()).max():.4f} px")
     ious, sizes = [], []
@@ -108,8 +110,10 @@ def main():
         if union:
             ious.append(np.count_nonzero(ours & mask) / union)
             sizes.append(union)
-    print(f"masks: IoU {min(ious):.4f} or more, {statistics.mean(ious):.5f} on average, of {min(sizes)} to "
-          f"{max(sizes)} pixels")
+    print(
+        f"masks: IoU {min(ious):.4f} or more, {statistics.mean(ious):.5f} on average, of {min(sizes)} to "
+        f"{max(sizes)} pixels"
+    )
     times = {"theirs": [], "ours": []}
     for _ in range(ROUNDS + 1):
         for name, run in {"theirs": predict, "ours": lambda: segmenter(frame)}.items():

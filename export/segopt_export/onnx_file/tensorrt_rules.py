@@ -81,7 +81,7 @@ def refusals(model: onnx.ModelProto) -> list[str]:
 
 def opset_of(model: onnx.ModelProto) -> int:
     """The version of ONNX's own operators that a graph has."""
-    return next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    return next(int(each.version) for each in model.opset_import if each.domain in ("", "ai.onnx"))
 
 
 def _of_node(node: NodeProto, opset: int, types: Mapping[str, int], constants: set[str]) -> Iterator[str]:

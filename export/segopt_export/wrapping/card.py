@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import onnx
 import onnxruntime
@@ -30,7 +31,13 @@ class Subject:
     """Height and width in cells of masks over the whole canvas."""
 
 
-def make_card(request: WrapRequest, subject: Subject, canvas: tuple[int, int], network: ModelProto) -> Card:
+def make_card(
+    request: WrapRequest,
+    subject: Subject,
+    canvas: tuple[int, int],
+    network: ModelProto,
+    settings: Mapping[str, Any],
+) -> Card:
     """The card of one wrapped network.
 
     Args:
@@ -38,6 +45,7 @@ def make_card(request: WrapRequest, subject: Subject, canvas: tuple[int, int], n
         subject: what the network tells.
         canvas: height and width in pixels.
         network: as it will be in the file.
+        settings: what it takes to read the original file again.
     """
     path, mode = request.model, subject.mode
     mean, std = request.normalization
@@ -60,6 +68,7 @@ def make_card(request: WrapRequest, subject: Subject, canvas: tuple[int, int], n
             padding=request.padding,
             target=request.target,
             half_share=share,
+            settings={mode: settings},
             versions=versions(),
         )
     )

@@ -46,7 +46,7 @@ def check_label_map(
         bounds: of the differences.
     """
     found, own = _both(file, foreign, answer, request, images, ["semantic"])
-    expected = np.stack([_label_map(each, answer.kind, images.shape[1:3]) for each in own["answer"]])
+    expected = np.stack([label_map(each, answer.kind, images.shape[1:3]) for each in own["answer"]])
     share = float((expected == found["semantic"]).mean())
     first = found["semantic"].flat[0]
     proof = f", all of them class {first}, which proves little" if (found["semantic"] == first).all() else ""
@@ -140,7 +140,7 @@ def network_input(foreign: Foreign, request: WrapRequest, images: NDArray[np.uin
     return np.ascontiguousarray(pixels.astype(_TYPES[image.type]))
 
 
-def _label_map(answer: NDArray[Any], kind: Kind, size: tuple[int, ...]) -> NDArray[Any]:
+def label_map(answer: NDArray[Any], kind: Kind, size: tuple[int, ...]) -> NDArray[Any]:
     """Logits [C, h, w], or indices [h, w] or [1, h, w], of one picture -> indices [H, W]."""
     width, height = size[1], size[0]
     if kind == "semantic-map":

@@ -30,6 +30,7 @@ from segopt_export.wrapping.foreign import Foreign, read_foreign
 from segopt_export.wrapping.kinds import Answer, find_answer
 from segopt_export.wrapping.parts import input_part
 from segopt_export.wrapping.reading import Reading, reading_of
+from segopt_export.wrapping.recorded import recorded
 from segopt_export.wrapping.request import MODE_OF, WrapRequest
 from segopt_export.wrapping.yolo import is_ended
 
@@ -71,7 +72,9 @@ def wrap(request: WrapRequest, *, step: Step = no_step) -> Exported:
     check_output(output)
     canvas = request.size or foreign.image.size
     reading = reading_of(request, foreign, answer, canvas)
-    card = make_card(request, reading.subject, canvas, foreign.model)
+    card = make_card(
+        request, reading.subject, canvas, foreign.model, recorded(request, foreign, answer, reading.class_ids)
+    )
     network, notes = foreign.model, _notes(request, answer)
     images, whence = _pictures(request, card)
     if request.precision == "fp16":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -196,7 +196,7 @@ def wrap(
     from segopt_export.wrapping.fusion import fuse
     from segopt_export.wrapping.wrap import wrap as wrap_file
 
-    options = {
+    options: dict[str, Any] = {
         "classes": classes,
         "kind": kind,
         "family": family,

@@ -16,7 +16,9 @@ from torchvision.ops import batched_nms, box_convert
 import lively
 import segopt
 import segopt_export
+from segopt.agreement import compare
 from segopt.errors import SuppressionWarning
+from segopt_export.wrapping.recorded import original_of
 from stand_ins import CANVAS, DetrLike, EndedYoloLike, MaskRcnnLike, YoloLike, exported
 
 FRAME = (180, 333)
@@ -350,3 +352,25 @@ def test_half_of_half_and_pictures_that_are_none_are_refused(place):
             segopt_export.wrap("mine.onnx", **{"classes": "5.json", "output": "w.onnx", **options})
         assert words in str(error.value)
         assert not (place / "w.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "classes"), [(DetrLike, "5.json"), (MaskRcnnLike, "4.json"), (YoloLike, "3.json")]
+)
+def test_the_original_file_is_timed_beside_it_and_finds_the_same(segopt_cli, kind, classes):
+    exported(kind(), "mine.onnx", kind.OUTPUTS)
+    made = segopt_export.wrap("mine.onnx", classes=classes, output="w.onnx")
+    bench = ["bench", "--engine", "w.onnx", "--rounds", "1", "--warmup", "0", "--pictures", "1", "--device", "cpu"]
+    status, out, err = segopt_cli(*bench, "--weights", "mine.onnx")
+    assert status == 0, err
+    assert "missing" not in out
+    original = original_of(made.card, made.path.with_name("mine.onnx"))
+    with segopt.load("w.onnx") as segmenter:
+        prepared = segmenter.prepare([frame()])
+        ours, theirs = segmenter.infer(prepared), original(prepared.image)
+    assert all(figure.good for figure in compare(theirs, ours))
+    status, out, _ = segopt_cli(*bench)
+    assert "give it with --weights: the mine.onnx that the model was made of" in " ".join(out.split())
+    exported(kind(), "mine.onnx", kind.OUTPUTS)
+    status, out, _ = segopt_cli(*bench, "--weights", "mine.onnx")
+    assert "is not the file that the model was made of" in " ".join(out.split())
