@@ -1,6 +1,7 @@
 """Two models behind one image: each answers as it did alone, and together they make a panoptic map."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -27,10 +28,14 @@ class Semantic(nn.Module):
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "semantic.json").write_text(json.dumps(CATEGORIES))
-    (tmp_path / "things.json").write_text(json.dumps([f"class {i}" for i in range(5)]))
+    write_classes(tmp_path)
     torch.manual_seed(4)
     return tmp_path
+
+
+def write_classes(folder):
+    (folder / "semantic.json").write_text(json.dumps(CATEGORIES))
+    (folder / "things.json").write_text(json.dumps([f"class {i}" for i in range(5)]))
 
 
 def semantic(size=CANVAS, **options):
@@ -83,7 +88,7 @@ def test_a_video_of_panoptic_maps(segopt_cli):
         "run", "--engine", "both.onnx", "clip.avi", "--output", "out", "--save", "overlay,panoptic", "--track"
     )
     assert status == 0, err
-    with segopt.load("both.onnx") as segmenter:
+    with segopt.load("both.onnx", stuff_area=1) as segmenter:
         result = segmenter(frame())
     assert {segment.is_thing for segment in result.segments} == {True, False}
 
@@ -117,6 +122,7 @@ def test_a_file_says_which_classes_are_stuff(place):
     assert made.card.stuff_classes == {0: 77}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [DetrLike, MaskRcnnLike])
 @pytest.mark.parametrize("size", [CANVAS, (64, 64)])
 def test_it_becomes_a_plan(kind, size):
@@ -125,6 +131,20 @@ def test_it_becomes_a_plan(kind, size):
     made = segopt_export.wrap(semantic="semantic.onnx", instance="instance.onnx", output="both.onnx")
     assert made.card.target == "tensorrt"
     assert segopt.build(made.path, runtime="tensorrt-rtx").path.exists()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A semantic and an instance model, one that stretches, and one of two frames."""
+    folder = tmp_path_factory.mktemp("files")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_classes(folder)
+        semantic(), instance()
+        segopt_export.wrap("i.onnx", classes="things.json", family="rfdetr", output="stretched.onnx")
+        exported(DetrLike(), "i2.onnx", DetrLike.OUTPUTS, batch=2)
+        segopt_export.wrap("i2.onnx", classes="things.json", resize="letterbox", batch=2, output="two.onnx")
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -145,11 +165,8 @@ def test_it_becomes_a_plan(kind, size):
         ({"instance": "two.onnx"}, ["takes 1 frames at once", "2; make one of them again"]),
     ],
 )
-def test_what_does_not_go_together_is_one_line_and_writes_nothing(place, options, words):
-    semantic(), instance()
-    segopt_export.wrap("i.onnx", classes="things.json", family="rfdetr", output="stretched.onnx")
-    exported(DetrLike(), "i2.onnx", DetrLike.OUTPUTS, batch=2)
-    segopt_export.wrap("i2.onnx", classes="things.json", resize="letterbox", batch=2, output="two.onnx")
+def test_what_does_not_go_together_is_one_line_and_writes_nothing(place, files, options, words):
+    shutil.copytree(files, place, dirs_exist_ok=True)
     before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
     with pytest.raises(segopt.SegoptError) as error:
         segopt_export.wrap(

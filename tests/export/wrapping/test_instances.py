@@ -4,6 +4,7 @@ The references here are written with torch and torchvision, as the networks' mak
 """
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -239,7 +240,7 @@ def test_each_kind_is_recognized_drawn_saved_tracked_and_described(segopt_cli, k
     run = ["run", "--engine", "w.onnx", "frame.png", "--output", "out", "--score-threshold", "0.2", "--track"]
     status, _, err = segopt_cli(*run, "--save", "overlay,coco")
     assert status == 0, err
-    (written,) = json.loads(next(iter(__import__("pathlib").Path("out").glob("*coco*.json"))).read_text())[:1]
+    (written,) = json.loads(next(Path("out").glob("*coco*.json")).read_text())[:1]
     assert written["segmentation"]["size"] == list(FRAME)
     status, out, err = segopt_cli("info", "w.onnx")
     assert status == 0, err
@@ -290,6 +291,7 @@ def test_what_does_not_fit_is_one_line_and_writes_nothing(place, options, words)
     assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "classes"), [(DetrLike, "5.json"), (MaskRcnnLike, "4.json"), (YoloLike, "3.json")]
 )
@@ -357,20 +359,26 @@ def test_half_of_half_and_pictures_that_are_none_are_refused(place):
 @pytest.mark.parametrize(
     ("kind", "classes"), [(DetrLike, "5.json"), (MaskRcnnLike, "4.json"), (YoloLike, "3.json")]
 )
-def test_the_original_file_is_timed_beside_it_and_finds_the_same(segopt_cli, kind, classes):
+def test_what_the_card_records_reads_the_original_file_again(kind, classes):
     exported(kind(), "mine.onnx", kind.OUTPUTS)
     made = segopt_export.wrap("mine.onnx", classes=classes, output="w.onnx")
-    bench = ["bench", "--engine", "w.onnx", "--rounds", "1", "--warmup", "0", "--pictures", "1", "--device", "cpu"]
-    status, out, err = segopt_cli(*bench, "--weights", "mine.onnx")
-    assert status == 0, err
-    assert "missing" not in out
     original = original_of(made.card, made.path.with_name("mine.onnx"))
     with segopt.load("w.onnx") as segmenter:
         prepared = segmenter.prepare([frame()])
         ours, theirs = segmenter.infer(prepared), original(prepared.image)
     assert all(figure.good for figure in compare(theirs, ours))
+
+
+@pytest.mark.slow
+def test_the_original_file_is_timed_beside_it(segopt_cli):
+    exported(DetrLike(), "mine.onnx", DetrLike.OUTPUTS)
+    segopt_export.wrap("mine.onnx", classes="5.json", output="w.onnx")
+    bench = ["bench", "--engine", "w.onnx", "--rounds", "1", "--warmup", "0", "--pictures", "1", "--device", "cpu"]
+    status, out, err = segopt_cli(*bench, "--weights", "mine.onnx")
+    assert status == 0, err
+    assert "missing" not in out
     status, out, _ = segopt_cli(*bench)
     assert "give it with --weights: the mine.onnx that the model was made of" in " ".join(out.split())
-    exported(kind(), "mine.onnx", kind.OUTPUTS)
+    exported(DetrLike(), "mine.onnx", DetrLike.OUTPUTS)
     status, out, _ = segopt_cli(*bench, "--weights", "mine.onnx")
     assert "is not the file that the model was made of" in " ".join(out.split())
