@@ -17,6 +17,7 @@ from segopt.version import __version__
 from segopt_export.classes import (
     ClassEntry,
     categories_of,
+    note_on_stuff,
     panoptic_categories,
     query_categories,
     query_views,
@@ -106,7 +107,7 @@ def _of_boxes(request: ExportRequest, trained: Mapping[Branch, Trained]) -> _Seg
         categories["panoptic"], stuff = panoptic_categories(
             classes["semantic"], categories["instance"], semantic.origin.name
         )
-        notes.append(_note_on_stuff(categories["panoptic"], stuff, semantic))
+        notes.append(note_on_stuff(categories["panoptic"], stuff, semantic.network.name, semantic.origin.name))
     members = {
         "stuff_classes": stuff,
         "max_detections": _slots(request, trained),
@@ -132,7 +133,11 @@ def _of_queries(request: ExportRequest, _: tuple[int, int], network: Trained, mo
         "mask_share": settings.get("mask_share", Card.mask_share),
         "map_scale": request.limits.map_scale,
     }
-    return _Segments(categories, [_note_on_stuff(categories["panoptic"], stuff, network)], members)
+    return _Segments(
+        categories,
+        [note_on_stuff(categories["panoptic"], stuff, network.network.name, network.origin.name)],
+        members,
+    )
 
 
 def _of_query_classes(_: ExportRequest, _canvas: tuple[int, int], network: Trained, _model: EoMT) -> _Segments:
@@ -171,14 +176,3 @@ def _mask_paste(trained: Mapping[Branch, Trained]) -> PasteRule:
     """The rule of the network that gives the masks."""
     detector = trained.get("panoptic") or trained.get("instance")
     return TORCHVISION.mask_paste if detector is None else rules_of(detector.model).mask_paste
-
-
-def _note_on_stuff(categories: tuple[Category, ...], stuff: Mapping[int, int], semantic: Trained) -> str:
-    if not stuff:
-        return (
-            f"{semantic.network.name} with {semantic.origin.name} weights knows no stuff (sky, road, ...): the "
-            "panoptic map will hold things alone; give a semantic network that was trained on stuff"
-        )
-    names = [category.name for category in categories if category.id in stuff.values()]
-    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return f"{len(names)} semantic classes are stuff: {shown}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -296,3 +296,22 @@ def query_views(categories: Sequence[Category]) -> tuple[dict[Mode, tuple[Catego
     things = tuple(category for category in categories if category.is_thing)
     stuff = {i: category.id for i, category in enumerate(categories, start=1) if not category.is_thing}
     return {"semantic": (void, *indexed), "instance": things, "panoptic": tuple(categories)}, stuff
+
+
+def note_on_stuff(categories: Sequence[Category], stuff: Mapping[int, int], network: str, weights: str) -> str:
+    """What to tell of the stuff that a panoptic file knows.
+
+    Args:
+        categories: of the panoptic view.
+        stuff: semantic index -> category id.
+        network: that says what is stuff.
+        weights: their name.
+    """
+    if not stuff:
+        return (
+            f"{network} with {weights} weights knows no stuff (sky, road, ...): the "
+            "panoptic map will hold things alone; give a semantic network that was trained on stuff"
+        )
+    names = [category.name for category in categories if category.id in stuff.values()]
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return f"{len(names)} semantic classes are stuff: {shown}"

@@ -21,6 +21,7 @@ from segopt_bench.latency.contenders import (
     load_engine,
 )
 from segopt_bench.latency.layers import LayerProfile, profile_layers
+from segopt_bench.latency.original import is_wrapped, original_contenders
 from segopt_bench.latency.pictures import Pictures, scene_pictures, source_pictures
 from segopt_bench.latency.report import GroupReport, Report
 from segopt_bench.latency.rounds import Measured, Progress, run_rounds
@@ -105,11 +106,15 @@ def _measure_group(group: Group, pictures: Pictures, request: Request, watch: Wa
                 (path, stack.enter_context(load_engine(path, card, request.device))) for path in group.engines
             ]
             thresholds = loaded[0][1].thresholds
-            eager, missing = eager_contenders(card, thresholds, request.device, request.eager)
+            wrapped = is_wrapped(card)
+            if wrapped:
+                rivals, missing = original_contenders(card, loaded[0][1], request.eager.files)
+            else:
+                rivals, missing = eager_contenders(card, thresholds, request.device, request.eager)
         engines = engine_contenders(loaded)
         with watch(group.title) as progress:
             measured = run_rounds(
-                [*eager, *engines],
+                [*rivals, *engines],
                 pictures.batches(card.batch),
                 rounds=request.rounds,
                 warmup=request.warmup,
@@ -120,7 +125,7 @@ def _measure_group(group: Group, pictures: Pictures, request: Request, watch: Wa
         accuracy: dict[str, Accuracy] = {}
         if request.accuracy_scenes:
             evaluated = dict(zip(names, (segmenter for _, segmenter in loaded), strict=True))
-            first = eager[0].name if eager else None
+            first = rivals[0].name if rivals and not wrapped else None
             accuracy, remarks = _measure_accuracies(group, evaluated, request, watch, eager=first)
             notes += remarks
         layers: dict[str, LayerProfile] = {}

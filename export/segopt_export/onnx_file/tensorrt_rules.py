@@ -67,7 +67,7 @@ def refusals(model: onnx.ModelProto) -> list[str]:
         Words for each kind of refusal, with the first node that it concerns; empty where there is none.
     """
     types = _value_types(model)
-    opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    opset = opset_of(model)
     found: dict[str, str] = {}
     if opset not in OPSETS:
         found[f"opset {opset}"] = "the graph"
@@ -77,6 +77,11 @@ def refusals(model: onnx.ModelProto) -> list[str]:
         for words in _of_node(node, opset, types, constants):
             found.setdefault(words, node.name or node.output[0])
     return [f"{words} ({where})" for words, where in found.items()]
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators that a graph has."""
+    return next(int(each.version) for each in model.opset_import if each.domain in ("", "ai.onnx"))
 
 
 def _of_node(node: NodeProto, opset: int, types: Mapping[str, int], constants: set[str]) -> Iterator[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import onnx
 import onnxruntime
@@ -29,7 +31,13 @@ class Subject:
     """Height and width in cells of masks over the whole canvas."""
 
 
-def make_card(request: WrapRequest, subject: Subject, canvas: tuple[int, int], network: ModelProto) -> Card:
+def make_card(
+    request: WrapRequest,
+    subject: Subject,
+    canvas: tuple[int, int],
+    network: ModelProto,
+    settings: Mapping[str, Any],
+) -> Card:
     """The card of one wrapped network.
 
     Args:
@@ -37,6 +45,7 @@ def make_card(request: WrapRequest, subject: Subject, canvas: tuple[int, int], n
         subject: what the network tells.
         canvas: height and width in pixels.
         network: as it will be in the file.
+        settings: what it takes to read the original file again.
     """
     path, mode = request.model, subject.mode
     mean, std = request.normalization
@@ -59,9 +68,22 @@ def make_card(request: WrapRequest, subject: Subject, canvas: tuple[int, int], n
             padding=request.padding,
             target=request.target,
             half_share=share,
+            settings={mode: settings},
             versions=versions(),
         )
     )
+
+
+def with_precision(card: Card, network: ModelProto, float_layers: Sequence[str]) -> Card:
+    """The card of a network that was brought to half precision.
+
+    Args:
+        card: of the network in single precision.
+        network: in half.
+        float_layers: its layers that stayed in single precision.
+    """
+    share = half_share(network)
+    return replace(card, precision=_precision(network, share), half_share=share, float_layers=tuple(float_layers))
 
 
 def versions() -> dict[str, str]:

@@ -21,7 +21,7 @@ from segopt_export.wrapping.request import Kind, WrapRequest
 
 _TYPES = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16, TensorProto.UINT8: np.uint8}
 _UNSETTLED = (
-    "did not converge on a synthetic picture, so the file was not compared; if it happens on real ones, give more "
+    "did not converge on a picture, so the file was not compared; if it happens on real ones, give more "
     "--suppression-steps and --candidates"
 )
 Arrays = Mapping[str, NDArray[Any]]
@@ -46,7 +46,7 @@ def check_label_map(
         bounds: of the differences.
     """
     found, own = _both(file, foreign, answer, request, images, ["semantic"])
-    expected = np.stack([_label_map(each, answer.kind, images.shape[1:3]) for each in own["answer"]])
+    expected = np.stack([label_map(each, answer.kind, images.shape[1:3]) for each in own["answer"]])
     share = float((expected == found["semantic"]).mean())
     first = found["semantic"].flat[0]
     proof = f", all of them class {first}, which proves little" if (found["semantic"] == first).all() else ""
@@ -114,7 +114,7 @@ def _both(
     for start in range(0, len(images), request.batch):
         some = images[start : start + request.batch]
         found.append(wrapped.run(names, {"image": some}))
-        given = {foreign.image.name: _network_input(foreign, request, some)}
+        given = {foreign.image.name: network_input(foreign, request, some)}
         own.append(network.run(list(outputs.values()), given))
     return (
         {name: np.concatenate(each) for name, each in zip(names, zip(*found, strict=True), strict=True)},
@@ -122,7 +122,8 @@ def _both(
     )
 
 
-def _network_input(foreign: Foreign, request: WrapRequest, images: NDArray[np.uint8]) -> NDArray[Any]:
+def network_input(foreign: Foreign, request: WrapRequest, images: NDArray[np.uint8]) -> NDArray[Any]:
+    """What the network takes of pictures uint8 BGR [B, H, W, 3], by NumPy and OpenCV."""
     image = foreign.image
     frames = [
         cv2.resize(each, image.size[::-1], interpolation=cv2.INTER_LINEAR) for each in images.astype(np.float32)
@@ -139,7 +140,7 @@ def _network_input(foreign: Foreign, request: WrapRequest, images: NDArray[np.ui
     return np.ascontiguousarray(pixels.astype(_TYPES[image.type]))
 
 
-def _label_map(answer: NDArray[Any], kind: Kind, size: tuple[int, ...]) -> NDArray[Any]:
+def label_map(answer: NDArray[Any], kind: Kind, size: tuple[int, ...]) -> NDArray[Any]:
     """Logits [C, h, w], or indices [h, w] or [1, h, w], of one picture -> indices [H, W]."""
     width, height = size[1], size[0]
     if kind == "semantic-map":

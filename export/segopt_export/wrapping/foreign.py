@@ -131,7 +131,8 @@ def _image_input(model: ModelProto, path: Path) -> ImageInput:
     (value,) = inputs
     sides, type_ = shape_of(value), value.type.tensor_type.elem_type
     last = len(sides) == 4 and sides[3] == 3 and sides[1] != 3
-    if len(sides) != 4 or not (last or sides[1] == 3) or type_ not in _IMAGE_TYPES:
+    # A free number of channels is one that an exporter did not care to say.
+    if len(sides) != 4 or not (last or sides[1] in (None, 3)) or type_ not in _IMAGE_TYPES:
         given = f"{type_name(type_)} {[side or '?' for side in sides]}"
         raise ExportError(
             f"{path}: its input {value.name} is {given}, and must be float, float16 or uint8, "

@@ -10,6 +10,7 @@ from segopt.errors import UsageError
 from segopt.model.card import BoxPaste, ResizeRule
 from segopt_export.exported import Exported
 from segopt_export.plain_options import Numbers, Size, height_and_width, one_of, three_numbers
+from segopt_export.wrapping.fusion import FusionRequest, fuse
 from segopt_export.wrapping.request import (
     FAMILIES,
     KINDS,
@@ -21,13 +22,32 @@ from segopt_export.wrapping.request import (
 )
 from segopt_export.wrapping.wrap import wrap as wrap_request_file
 
+NOTHING_TO_WRAP = (
+    "give MODEL.onnx with --classes FILE.json, or two models of segopt with --semantic and --instance"
+)
 
-def wrap(model: str | Path, **options: Any) -> Exported:
-    """Make a model of another maker's ONNX file, checked against it. Needs onnx, and no PyTorch.
+
+def wrap(
+    model: str | Path | None = None,
+    *,
+    semantic: str | Path | None = None,
+    instance: str | Path | None = None,
+    **options: Any,
+) -> Exported:
+    """Make a model of another maker's ONNX file, checked against it; or a panoptic one of two models of segopt.
+
+    Needs onnx, and no PyTorch.
+
+    >>> import segopt_export
+    >>> segopt_export.wrap("rfdetr.onnx", classes="coco.json", family="rfdetr", output="a.onnx")  # doctest: +SKIP
+    >>> segopt_export.wrap(semantic="b.onnx", instance="a.onnx", output="both.onnx")  # doctest: +SKIP
 
     Args:
         model: path of the file.
-        **options: as :func:`wrap_request` takes them; ``classes`` is needed.
+        semantic: path of a semantic model, wrapped or exported, that is put beside ``instance``.
+        instance: path of an instance model.
+        **options: as :func:`wrap_request` takes them, where ``classes`` is needed; of two models as
+            :func:`fusion_request` takes them.
 
     Returns:
         The file's path, its card, the figures of the check, and what was taken for granted.
@@ -37,7 +57,54 @@ def wrap(model: str | Path, **options: Any) -> Exported:
         UsageError: an option is none, or out of range.
         SinkError: the file cannot be written.
     """
-    return wrap_request_file(wrap_request(model, **options))
+    if semantic is None and instance is None:
+        if model is None or options.get("classes") is None:
+            raise UsageError(NOTHING_TO_WRAP)
+        return wrap_request_file(wrap_request(model, **options))
+    return fuse(fusion_request(model, semantic=semantic, instance=instance, **options))
+
+
+def fusion_request(
+    model: str | Path | None = None,
+    *,
+    semantic: str | Path | None,
+    instance: str | Path | None,
+    classes: str | Path | None = None,
+    size: Size | None = None,
+    resize: str | None = None,
+    output: str | Path | None = None,
+    **others: Any,
+) -> FusionRequest:
+    """A request for a fusion from plain options.
+
+    Args:
+        model: must be None.
+        semantic: path of a semantic model.
+        instance: path of an instance model.
+        classes: of the semantic model: which of its classes are stuff (``isthing``), and their ids; None is what
+            their names say.
+        size: of the canvas; None is the larger one of the two models.
+        resize: ``letterbox`` or ``stretch``; None is what both models say.
+        output: the file to write; None is ``engines/panoptic-NAME-NAME.onnx``.
+        **others: options that a fusion does not take, all of them None.
+
+    Raises:
+        UsageError: one of the two is missing, or an option is none of these.
+    """
+    if given := [name for name, value in {"MODEL": model, **others}.items() if value is not None]:
+        name = given[0] if given[0] == "MODEL" else f"--{given[0].replace('_', '-')}"
+        raise UsageError(f"{name} is for one file of another maker; --semantic and --instance take two of segopt")
+    if semantic is None or instance is None:
+        missing = "--semantic" if semantic is None else "--instance"
+        raise UsageError(f"{missing} is missing: a panoptic model is made of --semantic FILE and --instance FILE")
+    return FusionRequest(
+        semantic=Path(semantic),
+        instance=Path(instance),
+        semantic_classes=None if classes is None else Path(classes),
+        size=height_and_width(size),
+        resize=_one_of("resize", resize, get_args(ResizeRule)),
+        output=None if output is None else Path(output),
+    )
 
 
 def wrap_request(

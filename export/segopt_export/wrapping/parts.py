@@ -132,8 +132,11 @@ def input_part(
         planes = part.add("Round", planes)
     else:
         ordered = slice(None) if colors == "rgb" else slice(None, None, -1)
-        level, spread = (np.array(each, np.float32)[ordered].reshape(1, 3, 1, 1) * 255 for each in (mean, std))
-        planes = part.add("Div", part.add("Sub", planes, level), spread)
+        level, spread = (np.array(each, np.float32)[ordered].reshape(1, 3, 1, 1) for each in (mean, std))
+        # Step by step as torchvision does it, to the last bit: a network that chooses among near ties (the queries
+        # of a two-stage DETR) may choose others for less.
+        scaled = part.add("Div", planes, np.array(255, np.float32))
+        planes = part.add("Div", part.add("Sub", scaled, level), spread)
     if image.channels_last:
         planes = part.add("Transpose", planes, perm=[0, 2, 3, 1])
     part.cast(planes, image.type, output)

@@ -38,6 +38,8 @@ class Reading(ABC):
     """How one network's answer is read."""
 
     subject: Subject
+    class_ids: tuple[int, ...]
+    """The category id of each of the network's class indices; -1 where an index is no class."""
 
     @abstractmethod
     def part(self, network: ModelProto, answer: Answer) -> ModelProto:
@@ -78,6 +80,7 @@ class _LabelMap(Reading):
                 f"{request.model}: has {len(entries)} classes, and a label map holds {_MOST_CLASSES}"
             )
         self.subject = Subject("semantic", categories_of(entries, "semantic"))
+        self.class_ids = tuple(range(len(entries)))
 
     def part(self, network: ModelProto, answer: Answer) -> ModelProto:
         of_kind = {"semantic-logits": logits_part, "semantic-map": map_part}[answer.kind]
@@ -93,6 +96,7 @@ class _Detections(Reading):
         classes = _classes_of(request.classes, answer)
         if not classes.categories:
             raise ExportError(f"{request.classes}: has no class of objects; name those that the network finds")
+        self.class_ids = classes.ids
         self._around = Around(canvas, foreign.image, classes, request.detections)
         self._slots = _SLOTS[answer.kind](answer.outputs, self._around)
         paste: PasteRule = _OVER_CANVAS.get(answer.kind, request.detections.paste)

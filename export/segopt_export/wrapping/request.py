@@ -110,7 +110,7 @@ class WrapRequest:
     detections: DetectionOptions = field(default_factory=DetectionOptions)
     precision: Precision = "fp32"
     calibration: str | None = None
-    """Half precision: pictures on which the network's values are looked at."""
+    """Pictures on which the file is checked, and in half precision the network's values are looked at."""
     target: Literal["cpu", "tensorrt"] = "cpu"
     output: Path | None = None
 
@@ -137,8 +137,6 @@ class WrapRequest:
             raise UsageError(f"std {_numbers(std)}: of pixels scaled to 0..1, so give numbers above 0, up to 1")
         if self.padding is not None and not all(0 <= level <= 255 for level in self.padding):
             raise UsageError(f"padding {_numbers(self.padding)}: give three whole numbers from 0 to 255")
-        if self.calibration is not None and self.precision == "fp32":
-            raise UsageError("--calibration is for --precision fp16; fp32 needs no pictures")
         self.detections.check()
 
 

@@ -61,5 +61,6 @@ def suppress(
 
 def _float32_floor(threshold: float) -> np.float32:
     """The largest float32 that is not above a threshold: an IoU of exactly a threshold does not pass."""
-    nearest = np.float32(threshold)
-    return np.float32(np.nextafter(nearest, np.float32(-math.inf))) if float(nearest) > threshold else nearest
+    nearest: np.float32 = np.float32(threshold)
+    below: np.float32 = np.nextafter(nearest, np.float32(-math.inf))
+    return below if float(nearest) > threshold else nearest

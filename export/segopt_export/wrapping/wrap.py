@@ -6,34 +6,54 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+import numpy as np
 import onnx
-from onnx import ModelProto, ValueInfoProto
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, ValueInfoProto
 
 from segopt.agreement import Figure, bounds_for
 from segopt.builder.trial import synthetic_image
 from segopt.errors import ExportError
 from segopt.files.names import slug
+from segopt.letterbox import letterbox_frames
+from segopt.model.card import Card
+from segopt.sources import open_source
 from segopt.version import __version__
-from segopt_export.exported import Exported
-from segopt_export.onnx_file.checks import check_static
+from segopt_export.exported import WARNING, Exported
+from segopt_export.onnx_file.checks import check_static, half_share
 from segopt_export.onnx_file.output import check_output
 from segopt_export.onnx_file.tensorrt_rules import OLDEST, refusals
 from segopt_export.onnx_file.writing import add_card, write
-from segopt_export.wrapping.card import make_card
+from segopt_export.wrapping.card import make_card, with_precision
+from segopt_export.wrapping.checking import network_input
 from segopt_export.wrapping.foreign import Foreign, read_foreign
 from segopt_export.wrapping.kinds import Answer, find_answer
 from segopt_export.wrapping.parts import input_part
 from segopt_export.wrapping.reading import Reading, reading_of
+from segopt_export.wrapping.recorded import recorded
 from segopt_export.wrapping.request import MODE_OF, WrapRequest
 from segopt_export.wrapping.yolo import is_ended
 
 _PREFIX = "network/"
+MAX_PICTURES = 8
+"""So many of a folder are looked at, evenly spread over it."""
+_NO_PROOF = "proves nothing"
+_FIXES = {
+    "fp32": "report this, with the file",
+    "fp16": "half precision costs this network too much: leave --precision fp16 out, or let --calibration "
+    "PICTURES look at pictures like yours",
+}
 
 Step = Callable[[str], AbstractContextManager[object]]
 """Called with a step's description; entered while the step runs."""
 
 
-def wrap(request: WrapRequest, *, step: Step = lambda _: nullcontext()) -> Exported:
+def no_step(_: str) -> AbstractContextManager[object]:
+    """Tells nobody."""
+    return nullcontext()
+
+
+def wrap(request: WrapRequest, *, step: Step = no_step) -> Exported:
     """Put the contract around a network: frames in, its answer out, the card inside; and check what came of it.
 
     Raises:
@@ -52,27 +72,73 @@ def wrap(request: WrapRequest, *, step: Step = lambda _: nullcontext()) -> Expor
     check_output(output)
     canvas = request.size or foreign.image.size
     reading = reading_of(request, foreign, answer, canvas)
-    card = make_card(request, reading.subject, canvas, foreign.model)
+    card = make_card(
+        request, reading.subject, canvas, foreign.model, recorded(request, foreign, answer, reading.class_ids)
+    )
+    network, notes = foreign.model, _notes(request, answer)
+    images, whence = _pictures(request, card)
+    if request.precision == "fp16":
+        with step(f"half precision: the network's values on {whence}"):
+            network, beyond = _in_half(request, foreign, images)
+        card = with_precision(card, network, beyond)
+        notes += _notes_on_half(whence, beyond, given=request.calibration is not None)
     with step("graph: frames to the network's answer"):
-        model = composed(request, foreign.model, foreign, answer, reading, canvas)
+        model = composed(request, network, foreign, answer, reading, canvas)
         check_static(model)
-    notes = _notes(request, answer)
     notes += target_notes(request.target, model)
     add_card(model, card)
     figures: list[Figure] = []
-    images = synthetic_image(card)
 
     def verify(file: Path) -> None:
         figures.extend(reading.check(file, images, bounds_for(card.precision)))
         if bad := [figure for figure in figures if not figure.good]:
             raise ExportError(
                 f"{path}: the wrapped file differs from it: "
-                f"{'; '.join(f'{figure.name} {figure.text}' for figure in bad)}; report this, with the file"
+                f"{'; '.join(f'{figure.name} {figure.text}' for figure in bad)}; {_FIXES[request.precision]}"
             )
 
-    with step("check: the wrapped file against the network, in ONNX Runtime"):
+    with step(f"check: the wrapped file against the network on {whence}, in ONNX Runtime"):
         write(model, output, verify=verify)
+    if any(_NO_PROOF in figure.text for figure in figures):
+        notes.append(
+            f"{WARNING}the check compared empty answers on {whence}, which proves nothing; give --calibration "
+            "PICTURES on which the network finds something"
+        )
     return Exported(output, card, figures, notes)
+
+
+def _pictures(request: WrapRequest, card: Card) -> tuple[NDArray[np.uint8], str]:
+    """Pictures on the canvas, uint8 BGR [N, H, W, 3] with N a multiple of the batch, and what they are."""
+    if request.calibration is None:
+        return synthetic_image(card), "a synthetic picture"
+    with open_source(request.calibration) as whole:
+        stride = max(1, (whole.frame_count or 0) // MAX_PICTURES)
+    with open_source(request.calibration, stride=stride, max_frames=MAX_PICTURES) as source:
+        frames = [frame.image for frame in source]
+    batches = [frames[start : start + card.batch] for start in range(0, len(frames), card.batch)]
+    several = "1 picture" if len(frames) == 1 else f"{len(frames)} pictures"
+    images = np.concatenate([letterbox_frames(batch, card).image for batch in batches])
+    return images, f"{several} of {request.calibration}"
+
+
+def _in_half(request: WrapRequest, foreign: Foreign, images: NDArray[np.uint8]) -> tuple[ModelProto, list[str]]:
+    # The converter is of a package that is large to import.
+    from segopt_export.wrapping.half import in_half
+
+    if foreign.image.type == TensorProto.FLOAT16 or half_share(foreign.model) > 0:
+        raise ExportError(f"{request.model}: is in half precision already; leave --precision out")
+    batches = range(0, len(images), request.batch)
+    inputs = [network_input(foreign, request, images[start : start + request.batch]) for start in batches]
+    return in_half(foreign.model, [{foreign.image.name: each} for each in inputs])
+
+
+def _notes_on_half(whence: str, beyond: list[str], *, given: bool) -> list[str]:
+    more = "" if given else "; --calibration PICTURES tries it on your own"
+    notes = [f"half precision was tried on {whence}{more}"]
+    if beyond:
+        shown = ", ".join(beyond[:3]) + (f" and {len(beyond) - 3} more" if len(beyond) > 3 else "")
+        notes.append(f"{len(beyond)} layers stay in FP32, out of half's range: {shown}")
+    return notes
 
 
 def composed(

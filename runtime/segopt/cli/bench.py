@@ -1,4 +1,4 @@
-"""``segopt bench``: how fast a model is, against the PyTorch network that it came from."""
+"""``segopt bench``: how fast a model is, against the PyTorch network or the file that it came from."""
 
 from __future__ import annotations
 
@@ -49,7 +49,11 @@ def bench(
         bool, typer.Option("--layers", help="Show the slowest nodes and operators, from ONNX Runtime's profile.")
     ] = False,
     weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The network's weights, where a file had them.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The network's weights, where a file had them; of a wrapped model its own ONNX file.",
+        ),
     ] = None,
     semantic_weights: SemanticWeights = None,
     instance_weights: InstanceWeights = None,
@@ -67,7 +71,7 @@ def bench(
         ),
     ] = "auto",
 ) -> None:
-    """Measure latency stage by stage, against PyTorch on the same frames, canvas and weights."""
+    """Measure latency stage by stage, against PyTorch (or a wrapped model's own file) on the same frames."""
     from segopt.files.atomic import check_new, check_writable, make_folder, write_json
     from segopt_bench.latency.benchmark import Request, run_benchmark
     from segopt_bench.latency.contenders import EagerOptions

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from segopt.cli.export_report import report
 from segopt.cli.steps import step
+from segopt.errors import UsageError
 
 _DETECTORS = "Detections"
 _FRAMES = "Frames"
@@ -17,13 +18,25 @@ _FRAMES = "Frames"
 
 def wrap(
     model: Annotated[
-        Path,
+        Path | None,
         typer.Argument(metavar="MODEL.onnx", help="An ONNX file of another maker.", show_default=False),
-    ],
+    ] = None,
     classes: Annotated[
-        Path,
+        Path | None,
         typer.Option(metavar="FILE", help="JSON file: a list of names, or COCO categories.", show_default=False),
-    ],
+    ] = None,
+    semantic: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="In place of MODEL: a semantic model of segopt, for a panoptic one.",
+            show_default=False,
+        ),
+    ] = None,
+    instance: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="And the instance model beside it.", show_default=False),
+    ] = None,
     kind: Annotated[
         str | None,
         typer.Option(
@@ -61,7 +74,7 @@ def wrap(
             show_default="the canvas",
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(help="Frames at once.")] = 1,
+    batch: Annotated[int | None, typer.Option(help="Frames at once.", show_default="1")] = None,
     mean: Annotated[
         str | None,
         typer.Option(
@@ -107,7 +120,10 @@ def wrap(
             rich_help_panel=_FRAMES,
         ),
     ] = None,
-    max_detections: Annotated[int, typer.Option(help="Slots for detections.", rich_help_panel=_DETECTORS)] = 100,
+    max_detections: Annotated[
+        int | None,
+        typer.Option(help="Slots for detections.", show_default="100", rich_help_panel=_DETECTORS),
+    ] = None,
     scores: Annotated[
         str | None,
         typer.Option(
@@ -118,68 +134,100 @@ def wrap(
         ),
     ] = None,
     paste: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="maskrcnn: torchvision or detectron2, how masks are laid onto pixels.", rich_help_panel=_DETECTORS
-        ),
-    ] = "torchvision",
-    iou: Annotated[
-        float,
-        typer.Option(
-            help="yolo-seg: boxes that overlap a better one of their class by more are suppressed.",
+            help="maskrcnn: torchvision or detectron2, how masks are laid onto pixels.",
+            show_default="torchvision",
             rich_help_panel=_DETECTORS,
         ),
-    ] = 0.7,
+    ] = None,
+    iou: Annotated[
+        float | None,
+        typer.Option(
+            help="yolo-seg: boxes that overlap a better one of their class by more are suppressed.",
+            show_default="0.7",
+            rich_help_panel=_DETECTORS,
+        ),
+    ] = None,
     least_score: Annotated[
-        float,
-        typer.Option(help="yolo-seg: boxes of lower scores do not enter suppression.", rich_help_panel=_DETECTORS),
-    ] = 0.05,
+        float | None,
+        typer.Option(
+            help="yolo-seg: boxes of lower scores do not enter suppression.",
+            show_default="0.05",
+            rich_help_panel=_DETECTORS,
+        ),
+    ] = None,
     candidates: Annotated[
-        int, typer.Option(help="yolo-seg: so many boxes enter suppression.", rich_help_panel=_DETECTORS)
-    ] = 1000,
+        int | None,
+        typer.Option(
+            help="yolo-seg: so many boxes enter suppression.", show_default="1000", rich_help_panel=_DETECTORS
+        ),
+    ] = None,
     suppression_steps: Annotated[
-        int, typer.Option(help="yolo-seg: steps of suppression in the graph.", rich_help_panel=_DETECTORS)
-    ] = 20,
+        int | None,
+        typer.Option(
+            help="yolo-seg: steps of suppression in the graph.", show_default="20", rich_help_panel=_DETECTORS
+        ),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="fp32, or fp16: what multiplies by weights computes in half.", show_default="fp32"),
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="Pictures like yours, to try half precision on.", show_default=False),
+    ] = None,
     target: Annotated[
-        str, typer.Option(help="cpu or tensorrt: what is to run it; for tensorrt its type rules are checked.")
-    ] = "cpu",
+        str | None,
+        typer.Option(
+            help="cpu or tensorrt: what is to run it; for tensorrt its type rules are checked.", show_default="cpu"
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The .onnx file.", show_default="engines/MODE-NAME.onnx"),
     ] = None,
 ) -> None:
-    """Make a model of another maker's ONNX file, checked against it."""
+    """Make a model of another maker's ONNX file, checked against it; or a panoptic one of two models."""
     from segopt_export.packages import need_wrap_packages
 
     need_wrap_packages()
-    from segopt_export.wrapping.from_options import wrap_request
+    from segopt_export.wrapping.from_options import NOTHING_TO_WRAP, fusion_request, wrap_request
+    from segopt_export.wrapping.fusion import fuse
     from segopt_export.wrapping.wrap import wrap as wrap_file
 
-    request = wrap_request(
-        model,
-        classes=classes,
-        kind=kind,
-        family=family,
-        take=take,
-        size=size,
-        network_size=network_size,
-        batch=batch,
-        mean=mean,
-        std=std,
-        colors=colors,
-        resize=resize,
-        padding=padding,
-        max_detections=max_detections,
-        scores=scores,
-        paste=paste,
-        iou=iou,
-        least_score=least_score,
-        candidates=candidates,
-        suppression_steps=suppression_steps,
-        target=target,
-        output=output,
-    )
+    options: dict[str, Any] = {
+        "classes": classes,
+        "kind": kind,
+        "family": family,
+        "take": take,
+        "size": size,
+        "network_size": network_size,
+        "batch": batch,
+        "mean": mean,
+        "std": std,
+        "colors": colors,
+        "resize": resize,
+        "padding": padding,
+        "max_detections": max_detections,
+        "scores": scores,
+        "paste": paste,
+        "iou": iou,
+        "least_score": least_score,
+        "candidates": candidates,
+        "suppression_steps": suppression_steps,
+        "precision": precision,
+        "calibration": calibration,
+        "target": target,
+        "output": output,
+    }
     began = time.perf_counter()
-    made = wrap_file(request, step=step)
+    if semantic is not None or instance is not None:
+        made = fuse(fusion_request(model, semantic=semantic, instance=instance, **options), step=step)
+    elif model is None or classes is None:
+        raise UsageError(NOTHING_TO_WRAP)
+    else:
+        given = {name: value for name, value in options.items() if value is not None}
+        made = wrap_file(wrap_request(model, **given), step=step)
     report(made, time.perf_counter() - began)
     typer.echo(f"\nNext: segopt run --engine {made.path} SOURCE")

@@ -66,17 +66,18 @@ def paste_on_canvas(
     seen = (down.size > 0) & (across.size > 0)
     down, across = down.only(seen), across.only(seen)
     rows, columns = _first_cells(down), _first_cells(across)
-    sides = _window_sides(np.maximum(_last_cells(down) - rows, _last_cells(across) - columns) + 1)
+    cells = np.maximum(_last_cells(down) - rows, _last_cells(across) - columns) + 1
+    sides = _window_sides(cells, most=max(masks.shape[1:]) + 2)
     found: dict[int, Bitmask] = {}
     for side in np.unique(sides).tolist():
         alike = np.flatnonzero(sides == side)
         many = max(1, _MOST_CELLS // side**2)
         for some in (alike[start : start + many] for start in range(0, len(alike), many)):
-            cells = _windows(masks, some, rows[some], columns[some], side)
+            windows = _windows(masks, some, rows[some], columns[some], side)
             # What is to be crossed is one half, where it was the level.
-            cells += np.float32(0.5) - level
+            windows += np.float32(0.5) - level
             crops = rasterize(
-                cells,
+                windows,
                 _read_from(down, some, rows[some]),
                 _read_from(across, some, columns[some]),
                 threshold=0.5,
@@ -118,10 +119,10 @@ def _last_cells(axis: Axis) -> Integers:
     return np.ceil((axis.stop - 1 - axis.first) / axis.step).astype(np.int64)
 
 
-def _window_sides(cells: Integers) -> Integers:
-    """int64 [N]: the next power of two."""
+def _window_sides(cells: Integers, most: int) -> Integers:
+    """int64 [N]: the next power of two, or the whole mask with the cells around it."""
     powers = np.ceil(np.log2(np.maximum(cells, _SMALLEST_WINDOW)))
-    return (2**powers).astype(np.int64)
+    return np.minimum((2**powers).astype(np.int64), max(most, _SMALLEST_WINDOW))
 
 
 def _windows(

@@ -4,6 +4,7 @@ The references here are written with torch and torchvision, as the networks' mak
 """
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,7 +17,9 @@ from torchvision.ops import batched_nms, box_convert
 import lively
 import segopt
 import segopt_export
+from segopt.agreement import compare
 from segopt.errors import SuppressionWarning
+from segopt_export.wrapping.recorded import original_of
 from stand_ins import CANVAS, DetrLike, EndedYoloLike, MaskRcnnLike, YoloLike, exported
 
 FRAME = (180, 333)
@@ -237,7 +240,7 @@ def test_each_kind_is_recognized_drawn_saved_tracked_and_described(segopt_cli, k
     run = ["run", "--engine", "w.onnx", "frame.png", "--output", "out", "--score-threshold", "0.2", "--track"]
     status, _, err = segopt_cli(*run, "--save", "overlay,coco")
     assert status == 0, err
-    (written,) = json.loads(next(iter(__import__("pathlib").Path("out").glob("*coco*.json"))).read_text())[:1]
+    (written,) = json.loads(next(Path("out").glob("*coco*.json")).read_text())[:1]
     assert written["segmentation"]["size"] == list(FRAME)
     status, out, err = segopt_cli("info", "w.onnx")
     assert status == 0, err
@@ -288,6 +291,7 @@ def test_what_does_not_fit_is_one_line_and_writes_nothing(place, options, words)
     assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "classes"), [(DetrLike, "5.json"), (MaskRcnnLike, "4.json"), (YoloLike, "3.json")]
 )
@@ -297,3 +301,84 @@ def test_it_becomes_a_plan(kind, classes):
     made = segopt_export.wrap("mine.onnx", classes=classes, target="tensorrt", candidates=100, output="w.onnx")
     assert not [note for note in made.notes if "TensorRT" in note]
     assert segopt.build(made.path, runtime="tensorrt-rtx").path.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "classes"), [(DetrLike, "5.json"), (MaskRcnnLike, "4.json"), (YoloLike, "3.json")]
+)
+def test_half_precision_is_of_the_layers_and_keeps_what_is_found(place, kind, classes):
+    exported(kind(), "mine.onnx", kind.OUTPUTS)
+    for seed in range(2):
+        cv2.imwrite(str(place / f"picture{seed}.png"), frame(seed=seed))
+    made = segopt_export.wrap(
+        "mine.onnx", classes=classes, precision="fp16", calibration=place, target="tensorrt", output="w.onnx"
+    )
+    assert (made.card.precision, made.card.half_share) == ("fp16", 1.0)
+    assert "above 0.3 the same" in made.figures[0].text
+    assert any(note.startswith("half precision was tried on 2 pictures") for note in made.notes)
+    with segopt.load("w.onnx", score_threshold=0.3) as segmenter:
+        assert len(segmenter(frame(seed=0))) > 2
+
+
+def test_what_half_cannot_hold_stays_in_single():
+    module = DetrLike()
+    with torch.no_grad():
+        module.masks[1].weight *= 3e5
+    exported(module, "mine.onnx", DetrLike.OUTPUTS)
+    made = segopt_export.wrap("mine.onnx", classes="5.json", precision="fp16", output="w.onnx")
+    assert 0 < made.card.half_share < 1
+    (name,) = made.card.float_layers
+    assert any(f"out of half's range: {name}" in note for note in made.notes)
+
+
+def test_a_comparison_of_empty_answers_says_that_it_proves_nothing():
+    module = YoloLike()
+    with torch.no_grad():
+        module.grid.weight[4:7] *= 0
+        module.grid.bias[4:7] = -9
+    exported(module, "mine.onnx", YoloLike.OUTPUTS)
+    made = segopt_export.wrap(
+        "mine.onnx", classes="3.json", family="ultralytics", precision="fp16", output="w.onnx"
+    )
+    assert "proves nothing" in made.figures[0].text
+    assert any(note.startswith("WARNING: ") and "--calibration PICTURES" in note for note in made.notes)
+
+
+def test_half_of_half_and_pictures_that_are_none_are_refused(place):
+    exported(DetrLike(), "mine.onnx", DetrLike.OUTPUTS)
+    for options, words in (
+        ({"precision": "int8"}, "--precision int8 is unknown; give one of fp32, fp16"),
+        ({"precision": "fp16", "calibration": place / "none"}, "none"),
+    ):
+        with pytest.raises(segopt.SegoptError) as error:
+            segopt_export.wrap("mine.onnx", **{"classes": "5.json", "output": "w.onnx", **options})
+        assert words in str(error.value)
+        assert not (place / "w.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "classes"), [(DetrLike, "5.json"), (MaskRcnnLike, "4.json"), (YoloLike, "3.json")]
+)
+def test_what_the_card_records_reads_the_original_file_again(kind, classes):
+    exported(kind(), "mine.onnx", kind.OUTPUTS)
+    made = segopt_export.wrap("mine.onnx", classes=classes, output="w.onnx")
+    original = original_of(made.card, made.path.with_name("mine.onnx"))
+    with segopt.load("w.onnx") as segmenter:
+        prepared = segmenter.prepare([frame()])
+        ours, theirs = segmenter.infer(prepared), original(prepared.image)
+    assert all(figure.good for figure in compare(theirs, ours))
+
+
+@pytest.mark.slow
+def test_the_original_file_is_timed_beside_it(segopt_cli):
+    exported(DetrLike(), "mine.onnx", DetrLike.OUTPUTS)
+    segopt_export.wrap("mine.onnx", classes="5.json", output="w.onnx")
+    bench = ["bench", "--engine", "w.onnx", "--rounds", "1", "--warmup", "0", "--pictures", "1", "--device", "cpu"]
+    status, out, err = segopt_cli(*bench, "--weights", "mine.onnx")
+    assert status == 0, err
+    assert "missing" not in out
+    status, out, _ = segopt_cli(*bench)
+    assert "give it with --weights: the mine.onnx that the model was made of" in " ".join(out.split())
+    exported(DetrLike(), "mine.onnx", DetrLike.OUTPUTS)
+    status, out, _ = segopt_cli(*bench, "--weights", "mine.onnx")
+    assert "is not the file that the model was made of" in " ".join(out.split())

@@ -120,6 +120,15 @@ def test_one_channel_is_a_class_beside_the_background():
         assert set(np.unique(segmenter(half_bright()).classes)) == {0, 1}
 
 
+def test_channels_that_an_exporter_left_free_are_three():
+    exported(Bright(), "mine.onnx", free=True)
+    model = onnx.load("mine.onnx")
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "num_channels"
+    onnx.save(model, "mine.onnx")
+    made = segopt_export.wrap("mine.onnx", classes="two.json", size=CANVAS, output="w.onnx")
+    assert made.card.canvas == CANVAS
+
+
 @pytest.mark.parametrize(
     ("options", "canvas"),
     [({"size": (64, 96)}, (64, 96)), ({"size": "192x256", "network_size": "96x128"}, (192, 256))],

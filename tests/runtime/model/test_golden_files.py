@@ -15,15 +15,16 @@ from segopt.model.card import METADATA_KEY, SCHEMA, Card
 GOLDEN = Path(__file__).parents[2] / "golden"
 MODEL = GOLDEN / "panoptic-schema-1.onnx"
 QUERIES = GOLDEN / "queries-schema-2.onnx"
+OVER_CANVAS = GOLDEN / "canvas-schema-3.onnx"
 
 
 def test_the_file_format_is_what_it_was():
     """These are in files on people's disks. A change here is a new schema, beside the old ones."""
     assert METADATA_KEY == "segopt.card"
-    assert SCHEMA == 2
+    assert SCHEMA == 3
 
 
-@pytest.mark.parametrize("name", ["panoptic-schema-1", "queries-schema-2"])
+@pytest.mark.parametrize("name", ["panoptic-schema-1", "queries-schema-2", "canvas-schema-3"])
 def test_a_model_gives_the_answer_that_was_recorded(name):
     answer = np.load(GOLDEN / f"{name}-answer.npz")
     with segopt.load(GOLDEN / f"{name}.onnx", device="cpu") as segmenter:
@@ -33,13 +34,14 @@ def test_a_model_gives_the_answer_that_was_recorded(name):
     np.testing.assert_array_equal(np.array(found), answer["segments"])
 
 
-@pytest.mark.parametrize("text", ["model", "file", "queries", "file of queries"])
+@pytest.mark.parametrize("text", ["model", "file", "queries", "file of queries", "over the canvas"])
 def test_a_card_is_written_as_it_was_read(text):
     written = {
         "model": lambda: onnx.load(MODEL).metadata_props[0].value,
         "file": lambda: (GOLDEN / "card-schema-1.json").read_text(),
         "queries": lambda: onnx.load(QUERIES).metadata_props[0].value,
         "file of queries": lambda: (GOLDEN / "card-schema-2.json").read_text(),
+        "over the canvas": lambda: onnx.load(OVER_CANVAS).metadata_props[0].value,
     }[text]()
     card = Card.from_json(written, source="golden")
     assert json.loads(card.to_json()) == json.loads(written)
@@ -77,3 +79,10 @@ def test_the_card_of_a_query_network_says_what_it_said():
     assert (card.query_score, card.mask_share, card.max_detections) == (0.8, 0.8, 100)
     assert len(card.stuff_classes) == 53
     assert card.categories["panoptic"][0] == segopt.Category(1, "person", is_thing=True, color=(220, 20, 60))
+
+
+def test_the_card_of_a_wrapped_network_says_what_it_said():
+    card = segopt.read_card(OVER_CANVAS)
+    assert (card.schema, card.mode, card.merge) == (3, "panoptic", "boxes")
+    assert (card.mask_paste, card.mask_size, card.resize) == ("canvas", (12, 16), "stretch")
+    assert card.padding == (114, 114, 114)
