@@ -42,6 +42,7 @@ FLOORS = {
         ["segmenter", "sinks", "tracking"],
         ["preview"],
         ["pipeline"],
+        ["labeling"],
         ["cli"],
         ["__main__"],
     ],
