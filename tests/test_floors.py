@@ -42,7 +42,7 @@ FLOORS = {
         ["segmenter", "sinks", "tracking"],
         ["preview"],
         ["pipeline"],
-        ["labeling"],
+        ["labeling", "triton"],
         ["cli"],
         ["__main__"],
     ],

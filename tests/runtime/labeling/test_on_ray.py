@@ -228,7 +228,7 @@ def test_what_fails_is_named_and_the_rest_is_done(lake, tmp_path):
         check=False,
     )
     assert done.returncode == 1
-    assert [line.partition(": ")[2].partition(": ")[0] for line in done.stderr.splitlines()] == [
+    assert [line.split(": ")[2] for line in done.stderr.splitlines()] == [
         f"{tmp_path}/lost.mp4",
         f"{tmp_path}/in/words.mp4",
     ]
