@@ -15,8 +15,7 @@ import urllib.request
 from pathlib import Path
 
 PYTHON = os.environ.get("SEGOPT_TRITON_PYTHON")
-"""A Python with nvidia-pytriton, numpy below 2, and what the runtime needs."""
-RUNTIME = Path(__file__).parents[1] / "runtime"
+"""A Python with nvidia-pytriton, numpy below 2, and the runtime."""
 
 _STAND_IN = """
 import onnxruntime
@@ -104,7 +103,6 @@ def serving(repository, folder):
     libraries = Path(package).with_name("nvidia_pytriton.libs")
     environment = {
         **os.environ,
-        "PYTHONPATH": str(RUNTIME),
         "PATH": f"{Path(PYTHON).parent}:{os.environ['PATH']}",
         "LD_LIBRARY_PATH": f"{libraries}:{_library_folder()}",
         "OMP_NUM_THREADS": "1",

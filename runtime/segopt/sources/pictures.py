@@ -16,7 +16,7 @@ from segopt.errors import SourceBrokenError, SourceError
 from segopt.frame import Frame
 from segopt.pixel_limit import VARIABLE, max_pixels, too_large
 from segopt.sources.base import Source, SourceFrame, frames_to_expect
-from segopt.sources.codec_lines import call_listening
+from segopt.sources.codec_lines import call_listening, silence_opencv
 from segopt.sources.damage import TIFF_STARTS, DamagedPictureError, check_png_claims, intact
 from segopt.sources.orientation import avif_orientation
 
@@ -33,7 +33,7 @@ _PAGES_AT_ONCE = 64
 
 # What OpenCV's decoders have to say is said in this program's own words.
 if "OPENCV_LOG_LEVEL" not in os.environ:
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    silence_opencv()
 
 _AVIF_START = b"ftyp"
 _NEARLY_BLACK = 15
