@@ -63,7 +63,7 @@ FLOORS = {
         ["scenes"],
         ["requirements", "evaluation", "reporting"],
         ["pytorch", "demo", "training"],
-        ["latency", "merging", "footprint", "tracking", "gpu_session"],
+        ["latency", "merging", "footprint", "tracking", "gpu_session", "labeling"],
         ["scale"],
     ],
 }
