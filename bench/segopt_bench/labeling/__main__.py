@@ -1,7 +1,8 @@
 """``python -m segopt_bench.labeling``: one process, and Ray with one and more workers, over the same sources.
 
 CPU seconds beside those of one process are what Ray costs; frames per second of the work, without the start of
-Ray, are what more workers bring. With ``--tiny N`` the sources are N pictures of 64x48, each a unit: what a unit costs.
+Ray, are what more workers bring. With ``--tiny N`` the sources are N pictures of 64x48, each a unit: what a unit
+costs.
 """
 
 from __future__ import annotations
