@@ -32,12 +32,11 @@ def run_tree(command: Sequence[str]) -> tuple[str, float, float]:
     while process.poll() is None:
         found = _all()
         named = {pid: (pid, start) for pid, (_, start, _) in found.items()}
-        # Ray's daemons outlive what started them by moments: who was of the family stays of it. A number alone does
-        # not tell a process, since it is given again.
+        # Ray's daemons outlive what started them by moments: who was of the family stays of it. A number alone
+        # does not tell a process, since it is given again.
         family.add(named.get(process.pid, (0, 0)))
-        while (
-            grown := {named[pid] for pid, (parent, _, _) in found.items() if named.get(parent) in family} - family
-        ):
+        parents = {named[pid]: named.get(parent) for pid, (parent, _, _) in found.items()}
+        while grown := {own for own, parent in parents.items() if parent in family} - family:
             family |= grown
         used |= {(pid, start): ticks for pid, (_, start, ticks) in found.items() if (pid, start) in family}
         time.sleep(_POLL_SECONDS)
