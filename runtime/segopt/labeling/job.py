@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -23,6 +25,7 @@ Format = Literal["coco", "webdataset"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 JOB_NAME = "job.json"
 _SCHEMA = 1
+_SOFTWARE = ("numpy", "opencv-python-headless", "av", "onnxruntime", "onnxruntime-gpu", "tensorrt", "ray")
 
 
 @dataclass(frozen=True)
@@ -93,16 +96,12 @@ class Job:
 
 
 def software() -> dict[str, str]:
-    """Versions that a result may hang on."""
-    import av
-    import cv2
-
-    return {
-        "segopt": __version__,
-        "python": platform.python_version(),
-        "opencv": cv2.__version__,
-        "av": av.__version__,
-    }
+    """Versions that a result may hang on, of what is installed."""
+    found = {"segopt": __version__, "python": platform.python_version()}
+    for name in _SOFTWARE:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def hash_of(engine: Path) -> str:

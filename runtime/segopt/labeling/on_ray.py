@@ -71,6 +71,8 @@ class Cluster:
         options: dict[str, Any] = {}
         if self.address is None:
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            # Neither RAY_ADDRESS nor a Ray that runs beside it is meant.
+            options["address"] = "local"
             options["num_cpus"] = max(cores, (self.workers or 1) * self.cpus)
             options["include_dashboard"] = False
             options["object_store_memory"] = _STORE_BYTES

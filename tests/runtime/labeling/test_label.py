@@ -2,6 +2,7 @@
 
 import errno
 import filecmp
+import hashlib
 import json
 import tarfile
 from dataclasses import replace
@@ -131,6 +132,18 @@ def test_what_was_done_is_skipped_and_the_rest_is_done_once(request_):
     assert third == []
     label(replace(request_, output=request_.output.with_name("other")), in_this_process)
     assert (request_.output.with_name("other") / "panoptic.json").read_bytes() == whole
+
+
+def test_a_job_says_what_it_was_begun_with_and_what_is_other_now(request_):
+    label(request_, in_this_process)
+    job = read(request_.output / "job.json")
+    assert job["engine"]["sha256"] == hashlib.sha256(request_.engine.read_bytes()).hexdigest()
+    assert job["versions"]["segopt"] == segopt.__version__
+    assert "onnxruntime" in job["versions"]
+    job["versions"]["numpy"] = "0.1"
+    (request_.output / "job.json").write_text(json.dumps(job))
+    (note,) = label(request_, in_this_process).notes
+    assert note.startswith("this job was begun with numpy 0.1, and goes on with ")
 
 
 def test_new_sources_are_added(request_, tmp_path):
