@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 # The runtime without PyTorch, as it is on a device.
 LEAN := .venv-lean
+# Ray and Triton's clients; and its server, which wants an older NumPy.
+SCALE := .venv-scale
+TRITON := .venv-triton
 PYTEST = SEGOPT_LEAN_PYTHON=$(CURDIR)/$(LEAN)/bin/python $(VENV)/bin/python -m pytest \
 	--numprocesses $(WORKERS) --dist loadgroup
 
@@ -13,7 +16,7 @@ WORKERS ?= 2
 MINUTES ?= 20
 SEED ?=
 
-.PHONY: demo test check deep lint types unit quick fuzz format clean
+.PHONY: demo test test-scale check deep lint types unit quick fuzz format clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/segopt demo
@@ -40,6 +43,11 @@ deep: $(VENV)/.installed $(LEAN)/.installed
 quick: $(VENV)/.installed $(LEAN)/.installed
 	$(PYTEST) -m "not slow and not deep"
 
+# What needs Ray, or a Triton server: 1.5 GB to install, minutes to run.
+test-scale: $(SCALE)/.installed $(TRITON)/.installed
+	SEGOPT_TRITON_PYTHON=$(CURDIR)/$(TRITON)/bin/python $(SCALE)/bin/python -m pytest \
+		tests/runtime/labeling tests/runtime/triton
+
 # Damaged inputs and signals at random; a table, and what failed in tests/fuzz-failures.
 fuzz: $(VENV)/.installed
 	cd tests && ../$(VENV)/bin/python -m fuzzing --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
@@ -60,5 +68,17 @@ $(LEAN)/.installed: pyproject.toml
 	$(LEAN)/bin/python -m pip install --quiet --editable '.[cpu]'
 	touch $@
 
+$(SCALE)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(SCALE)
+	$(SCALE)/bin/python -m pip install --quiet --upgrade pip
+	$(SCALE)/bin/python -m pip install --quiet --editable '.[scale-tests]'
+	touch $@
+
+$(TRITON)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(TRITON)
+	$(TRITON)/bin/python -m pip install --quiet --upgrade pip
+	$(TRITON)/bin/python -m pip install --quiet --editable '.[cpu]' nvidia-pytriton 'numpy<2'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(LEAN) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LEAN) $(SCALE) $(TRITON) .mypy_cache .pytest_cache .ruff_cache

@@ -43,6 +43,7 @@ FLOORS = {
         ["segmenter", "sinks", "tracking"],
         ["preview"],
         ["pipeline"],
+        ["labeling", "triton"],
         ["cli"],
         ["__main__"],
     ],
@@ -63,7 +64,7 @@ FLOORS = {
         ["scenes"],
         ["requirements", "evaluation", "reporting"],
         ["pytorch", "demo", "training"],
-        ["latency", "merging", "footprint", "tracking", "gpu_session"],
+        ["latency", "merging", "footprint", "tracking", "gpu_session", "labeling"],
         ["scale"],
     ],
 }

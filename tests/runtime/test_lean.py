@@ -20,6 +20,8 @@ HEAVY = [
     "onnx",
     "onnxruntime",
     "onnxscript",
+    "pyarrow",
+    "ray",
     "rich",
     "segopt_bench",
     "segopt_export",

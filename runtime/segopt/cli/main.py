@@ -20,7 +20,7 @@ from segopt.errors import PlanWarning, SegoptError, UsageError, printable
 from segopt.native_library import missing_library
 from segopt.version import __version__
 
-VERBS = ("export", "wrap", "build", "run", "recover", "info", "eval", "bench", "doctor", "demo")
+VERBS = ("export", "wrap", "build", "run", "label", "triton", "recover", "info", "eval", "bench", "doctor", "demo")
 """Each is a function in the module of ``segopt.cli`` that has its name."""
 
 # typer carries its own copy of click from 0.26 on, so click's base classes are reached through typer.

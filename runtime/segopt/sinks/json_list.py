@@ -99,6 +99,13 @@ class JsonStream:
         self._file.commit()
         self._drop_lines()
 
+    def discard(self) -> None:
+        """Leave nothing of it; harmless after :meth:`close`."""
+        if not self._closed:
+            self._closed = True
+            self._file.discard()
+            self._drop_lines()
+
     def _keep_line(self, added: int, tail: Mapping[str, Any]) -> None:
         line = f"{_dumps({'entries': self.entries + added, 'tail': tail})}\n".encode()
         try:

@@ -13,6 +13,7 @@ import cv2
 from segopt.errors import SourceBrokenError, SourceError
 from segopt.frame import Frame
 from segopt.sources.base import Source, SourceFrame, frames_to_expect
+from segopt.sources.codec_lines import silence_opencv
 
 _TICK = Fraction(1, 1000)
 
@@ -41,7 +42,7 @@ class CaptureSource(Source):
         self.live = isinstance(device, int) or not re.search(r"\b(file|multifile)src\b", device)
         self._stride, self._limit = stride, max_frames
         self.frame_count = frames_to_expect(None, stride, max_frames)
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        silence_opencv()
         if isinstance(device, int):
             self._capture = cv2.VideoCapture(device)
             fix = "plug it in, or try another index; `v4l2-ctl --list-devices` lists cameras on Linux"

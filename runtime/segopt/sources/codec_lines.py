@@ -8,12 +8,16 @@ import re
 import tempfile
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import cv2
 
 _T = TypeVar("_T")
 
 _STDERR = 2
 _LOCK = threading.Lock()
+
+_SILENT = 0
 
 _CODECS = (
     b"Corrupt JPEG data:",
@@ -64,3 +68,11 @@ def call_listening(codec: Callable[[], _T]) -> tuple[_T, str | None]:
 def _tells_damage(line: bytes) -> bool:
     padding = _PADDING.match(line)
     return line.startswith(_DAMAGE) and (padding is None or int(padding[1]) > _MOST_PADDING)
+
+
+def silence_opencv() -> None:
+    """Keep OpenCV's own log off the screen."""
+    # OpenCV 5 has it in cv2.utils.logging, 4.11 in cv2, and others in both.
+    module: Any = cv2 if hasattr(cv2, "setLogLevel") else getattr(cv2.utils, "logging", None)
+    if module is not None:
+        module.setLogLevel(_SILENT)

@@ -103,7 +103,7 @@ def _open_path(spec: str, stride: int, max_frames: int | None) -> Source:
     if not exists:
         if glob.has_magic(spec):
             return _open_glob(spec, stride, max_frames)
-        raise SourceError(f"{spec}: does not exist; {_near_names(path)}")
+        raise SourceError(f"{spec}: does not exist; {near_names(path)}")
     if not folder and not plain:
         raise SourceError(f"{spec}: is a pipe, socket or device; name a file, a camera by its number, or a URL")
     if folder:
@@ -158,7 +158,8 @@ def _pictures(files: list[Path]) -> list[Path]:
     return [p for p in files if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".")]
 
 
-def _near_names(path: Path) -> str:
+def near_names(path: Path) -> str:
+    """What to say of a path that does not exist: the name that was probably meant."""
     parent = path.parent
     if not parent.is_dir():
         return f"there is no folder {parent}"

@@ -16,7 +16,7 @@ from segopt.errors import SourceBrokenError, SourceError
 from segopt.frame import Frame
 from segopt.pixel_limit import VARIABLE, max_pixels, too_large
 from segopt.sources.base import Source, SourceFrame, frames_to_expect
-from segopt.sources.codec_lines import call_listening
+from segopt.sources.codec_lines import call_listening, silence_opencv
 from segopt.sources.damage import TIFF_STARTS, DamagedPictureError, check_png_claims, intact
 from segopt.sources.orientation import avif_orientation
 
@@ -33,7 +33,7 @@ _PAGES_AT_ONCE = 64
 
 # What OpenCV's decoders have to say is said in this program's own words.
 if "OPENCV_LOG_LEVEL" not in os.environ:
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    silence_opencv()
 
 _AVIF_START = b"ftyp"
 _NEARLY_BLACK = 15
@@ -49,25 +49,35 @@ def read_picture(path: Path, note: Callable[[str], None] | None = None) -> Frame
     Raises:
         SourceError: the file is missing, empty, damaged, too large, or no picture that OpenCV knows.
     """
-    data = _read_whole(path)
+    return decode_picture(_bytes_of(path), path, note)
+
+
+def decode_picture(data: bytes, source: object, note: Callable[[str], None] | None = None) -> Frame:
+    """The bytes of a picture's file as a frame, see :func:`read_picture`; ``source`` names it in messages.
+
+    Raises:
+        SourceError: they are none, damaged, too large, or no picture that OpenCV knows.
+    """
+    data = _checked(data, source)
     try:
         image, damage = call_listening(lambda: cv2.imdecode(np.frombuffer(data, np.uint8), _flags(data)))
     except cv2.error as error:
         if "CV_IO_MAX_IMAGE_PIXELS" in str(error):
             raise SourceError(
-                f"{path}: has more pixels than the limit of {max_pixels()}; set {VARIABLE} to more if you trust it"
+                f"{source}: has more pixels than the limit of {max_pixels()}; set {VARIABLE} to more if you "
+                "trust it"
             ) from None
         image = damage = None
     if image is not None and (trouble := too_large(*image.shape[:2])) is not None:
-        raise SourceError(f"{path}: {trouble}")
+        raise SourceError(f"{source}: {trouble}")
     if damage is not None:
-        raise SourceError(f"{path}: the picture is damaged ({damage}); copy it again")
+        raise SourceError(f"{source}: the picture is damaged ({damage}); copy it again")
     if image is None:
-        raise SourceError(f"{path}: is not a picture that OpenCV can read; convert it to PNG or JPEG")
+        raise SourceError(f"{source}: is not a picture that OpenCV can read; convert it to PNG or JPEG")
     if image.max(initial=0) <= _NEARLY_BLACK:
         image, bits = _scaled_from(data, cast(Frame, image))
         if bits and note is not None:
-            note(f"{path}: uses {bits} of its 16 bits; those are scaled to 8")
+            note(f"{source}: uses {bits} of its 16 bits; those are scaled to 8")
     return _upright(cast(Frame, image), data)
 
 
@@ -127,16 +137,23 @@ def opencv_name(path: Path) -> Iterator[str]:
 
 
 def _read_whole(path: Path) -> bytes:
+    return _checked(_bytes_of(path), path)
+
+
+def _bytes_of(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror}); check name and permissions") from None
+
+
+def _checked(data: bytes, source: object) -> bytes:
     if not data:
-        raise SourceError(f"{path}: the file is empty; copy it again")
+        raise SourceError(f"{source}: the file is empty; copy it again")
     try:
         return intact(data)
     except DamagedPictureError as error:
-        raise SourceError(f"{path}: the picture is damaged ({error}); copy it again") from None
+        raise SourceError(f"{source}: the picture is damaged ({error}); copy it again") from None
 
 
 def _is_avif(data: bytes) -> bool:

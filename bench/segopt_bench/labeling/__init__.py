@@ -1,0 +1,1 @@
+"""What ``segopt label`` costs beside its work, and what more workers bring."""
