@@ -1,4 +1,4 @@
-"""Help for a stranger: common options first, all of it on a screen, examples that are right; and completion by Tab."""
+"""Help for a stranger: common options first, all on a screen, examples that are right; completion by Tab."""
 
 import os
 import re
