@@ -46,7 +46,7 @@ def make_app(verbs: Iterable[str] = VERBS) -> typer.Typer:
     """The command with these verbs."""
     app = typer.Typer(
         name="segopt",
-        help="Run the segmentation network that you trained in PyTorch, without PyTorch: on a Jetson, a PC, a CPU.",
+        help="Run the segmentation network that you trained in PyTorch, without PyTorch: on Jetson, PC or CPU.",
         cls=Program,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
