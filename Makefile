@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 # The runtime without PyTorch, as it is on a device.
 LEAN := .venv-lean
+# The site's generator, and the runtime whose help it prints.
+DOCS := .venv-docs
 PYTEST = SEGOPT_LEAN_PYTHON=$(CURDIR)/$(LEAN)/bin/python $(VENV)/bin/python -m pytest \
 	--numprocesses $(WORKERS) --dist loadgroup
 
@@ -13,7 +15,7 @@ WORKERS ?= 2
 MINUTES ?= 20
 SEED ?=
 
-.PHONY: demo test check lint types unit quick fuzz format clean
+.PHONY: demo test check lint types unit quick fuzz docs format clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/segopt demo
@@ -40,6 +42,10 @@ quick: $(VENV)/.installed $(LEAN)/.installed
 fuzz: $(VENV)/.installed
 	cd tests && ../$(VENV)/bin/python -m fuzzing --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
+# The site, in site/. Warnings are errors; nothing is fetched but what installs the generator.
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
 format: $(VENV)/.installed
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
@@ -56,5 +62,11 @@ $(LEAN)/.installed: pyproject.toml
 	$(LEAN)/bin/python -m pip install --quiet --editable '.[cpu]'
 	touch $@
 
+$(DOCS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --upgrade pip
+	$(DOCS)/bin/python -m pip install --quiet --editable '.[cpu,docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(LEAN) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LEAN) $(DOCS) site .mypy_cache .pytest_cache .ruff_cache
