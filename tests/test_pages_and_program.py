@@ -39,8 +39,8 @@ def commands():
     yield from notebook_commands()
 
 
-@pytest.mark.parametrize(("page", "line"), list(commands()))
-def test_every_command_is_one_that_the_program_takes(page, line):
+@pytest.mark.parametrize("line", [pytest.param(line, id=f"{page}: {line}") for page, line in commands()])
+def test_every_command_is_one_that_the_program_takes(line):
     line = re.split(r"  #| \| | > ", line)[0]
     _, verb, *arguments = shlex.split(line)
     if verb == "--install-completion" or {"--help", "--help-all"} & set(arguments) or verb == "VERB":

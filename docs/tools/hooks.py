@@ -60,19 +60,19 @@ def describe_schema() -> str:
         ("Members of a class, in `categories`", schema["$defs"]["category"]),
         ("Members of `plan`, in a sidecar", schema["$defs"]["plan"]),
     ]
-    return "\n\n".join(f"**{title}**\n\n{_table(part, schema['$defs'])}" for title, part in tables)
+    return "\n\n".join(f"**{title}**\n\n{_table(part)}" for title, part in tables)
 
 
-def _table(part: dict[str, Any], definitions: dict[str, Any]) -> str:
+def _table(part: dict[str, Any]) -> str:
     rows = ["| member | type | meaning |", "|---|---|---|"]
     required = {*part["required"]}
     for name, member in part["properties"].items():
         optional = "" if name in required else ", may be left out"
-        rows.append(f"| `{name}` | {_type(member, definitions)}{optional} | {member.get('description', '')} |")
+        rows.append(f"| `{name}` | {_type(member)}{optional} | {member.get('description', '')} |")
     return "\n".join(rows)
 
 
-def _type(member: dict[str, Any], definitions: dict[str, Any]) -> str:
+def _type(member: dict[str, Any]) -> str:
     if "$ref" in member:
         return {
             "fraction": "number, 0 to 1",

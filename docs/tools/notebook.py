@@ -53,7 +53,7 @@ def _run(source: str, names: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _command(line: str) -> str:
-    """What a command prints; ``segopt`` and ``python`` are of this Python. The steps' times, on stderr, are left out."""
+    """What a command prints; ``segopt`` and ``python`` are of this Python. stderr, with times, is left out."""
     words = shlex.split(line)
     heads = {"segopt": [sys.executable, "-m", "segopt"], "python": [sys.executable]}
     command = [*heads.get(words[0], words[:1]), *words[1:]]
