@@ -1,6 +1,7 @@
 """What mkdocs needs to know of these pages: which are written from the program, and which links leave the site.
 
-The pages are read in the repository, too. There a link to a file of the repository works; the site has none, so that the text of the link stays alone. ``mkdocs.yml`` names this module.
+The pages are read in the repository, too, where a link to a file of it works. The site has no such file, and
+keeps the text of the link alone. ``mkdocs.yml`` names this module.
 """
 
 from __future__ import annotations
