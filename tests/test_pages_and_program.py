@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import typer
 
+import clips
+import segopt
+import tiny
 from segopt.cli.main import VERBS, make_app
 
 ROOT = Path(__file__).parents[1]
@@ -99,6 +102,21 @@ def test_published_figures_of_torchvision_are_torchvisions():
             assert published == wanted
             checked += 1
     assert checked == 6
+
+
+def test_the_sink_that_shows_how_to_write_one_works(tmp_path):
+    page = text_of(ROOT / "CONTRIBUTING.md")
+    (example,) = [block for language, block in FENCE.findall(page) if language == "python"]
+    names = {}
+    exec(compile(example, "CONTRIBUTING.md", "exec"), names)
+    video = clips.clip(tmp_path / "street.mp4", 3)
+    engine = tiny.panoptic_engine(tmp_path / "engine.onnx")
+    with segopt.load(engine) as segmenter, names["CountsCsv"](tmp_path / "counts.csv") as sink:
+        for item in segopt.stream(segmenter, video):
+            sink.write(item)
+    lines = (tmp_path / "counts.csv").read_text(encoding="utf-8").splitlines()
+    assert lines == ["frame,time,objects", "0,0.000,2", "1,0.080,2", "2,0.160,2"]
+    assert sink.count == 3
 
 
 def test_every_verb_has_a_page_that_shows_it():

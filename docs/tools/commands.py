@@ -60,7 +60,7 @@ def _value(each: Any, context: Any) -> str:
 
 def _code(text: str) -> str:
     """In a table a bar within backticks would end the cell."""
-    return f"<code>{text.replace('|', '&#124;').replace('<', '&lt;')}</code>" if text else ""
+    return f'<code class="option">{text.replace("|", "&#124;").replace("<", "&lt;")}</code>' if text else ""
 
 
 def _text(text: str) -> str:
