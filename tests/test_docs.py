@@ -111,3 +111,10 @@ def test_the_api_page_has_every_public_name():
     # A version, a module whose functions are there, and a union of results.
     assert public - described == {"__version__", "merge", "Result"}
     assert [name for name in re.findall(r"^::: (\S+)$", page, re.MULTILINE) if not exists(name)] == []
+
+
+def test_the_version_is_everywhere_the_same():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [segopt.__version__]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (\d\S*)", changelog, re.MULTILINE)[0] == segopt.__version__
