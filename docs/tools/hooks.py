@@ -67,8 +67,10 @@ def _table(part: dict[str, Any]) -> str:
     rows = ["| member | type | meaning |", "|---|---|---|"]
     required = {*part["required"]}
     for name, member in part["properties"].items():
-        optional = "" if name in required else ", may be left out"
-        rows.append(f"| `{name}` | {_type(member)}{optional} | {member.get('description', '')} |")
+        about = member.get("description", "")
+        # What the schema's number or the kind of file decides is said there.
+        optional = "" if name in required or about.startswith(("Schema ", "Sidecars ")) else ", may be left out"
+        rows.append(f"| `{name}` | {_type(member)}{optional} | {about} |")
     return "\n".join(rows)
 
 
