@@ -6,6 +6,8 @@ LEAN := .venv-lean
 # Ray and Triton's clients; and its server, which wants an older NumPy.
 SCALE := .venv-scale
 TRITON := .venv-triton
+# The site's generator, and the runtime whose help it prints.
+DOCS := .venv-docs
 PYTEST = SEGOPT_LEAN_PYTHON=$(CURDIR)/$(LEAN)/bin/python $(VENV)/bin/python -m pytest \
 	--numprocesses $(WORKERS) --dist loadgroup
 
@@ -16,7 +18,7 @@ WORKERS ?= 2
 MINUTES ?= 20
 SEED ?=
 
-.PHONY: demo test test-scale check deep lint types unit quick fuzz format clean
+.PHONY: demo test test-scale check deep lint types unit quick fuzz docs format clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/segopt demo
@@ -52,6 +54,10 @@ test-scale: $(SCALE)/.installed $(TRITON)/.installed
 fuzz: $(VENV)/.installed
 	cd tests && ../$(VENV)/bin/python -m fuzzing --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
+# The site, in site/. Warnings are errors; nothing is fetched but what installs the generator.
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
 format: $(VENV)/.installed
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
@@ -80,5 +86,11 @@ $(TRITON)/.installed: pyproject.toml
 	$(TRITON)/bin/python -m pip install --quiet --editable '.[cpu]' nvidia-pytriton 'numpy<2'
 	touch $@
 
+$(DOCS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --upgrade pip
+	$(DOCS)/bin/python -m pip install --quiet --editable '.[cpu,docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(LEAN) $(SCALE) $(TRITON) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LEAN) $(SCALE) $(TRITON) $(DOCS) site .mypy_cache .pytest_cache .ruff_cache

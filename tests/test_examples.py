@@ -54,8 +54,12 @@ def test_lines_go_through_a_pipe_one_message_each(street, tmp_path):
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
-def test_every_example_is_python_and_the_node_has_40_lines(path):
+def test_every_example_is_python_of_less_than_60_lines(path):
     text = path.read_text(encoding="utf-8")
     compile(text, path, "exec")
-    if path.name == "ros2_node.py":
-        assert len(text.partition("from __future__")[2].splitlines()) <= 45
+    assert len(text.splitlines()) < 60
+
+
+def test_every_example_is_named_on_their_page():
+    page = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert [path.name for path in EXAMPLES.glob("*.py") if f"({path.name})" not in page] == []

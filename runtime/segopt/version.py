@@ -1,6 +1,6 @@
 """The one place where the version stands."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def version_numbers(text: str) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from segopt import interrupts
+from segopt.cli.help import Program, Verb
 from segopt.errors import PlanWarning, SegoptError, UsageError, printable
 from segopt.native_library import missing_library
 from segopt.version import __version__
@@ -31,6 +32,10 @@ _CommandLineError: Any = typer.BadParameter.__mro__[2]
 _NO_MEMORY = (errno.ENOMEM, errno.EAGAIN)
 
 
+_COMPLETION = "_SEGOPT_COMPLETE"
+"""The variable by which a shell's completion speaks with the command."""
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"segopt {__version__}")
@@ -41,14 +46,14 @@ def make_app(verbs: Iterable[str] = VERBS) -> typer.Typer:
     """The command with these verbs."""
     app = typer.Typer(
         name="segopt",
-        help="Deploy torchvision segmentation networks on edge GPUs: export, build, run, inspect.",
-        add_completion=False,
+        help="Run the segmentation network that you trained in PyTorch, without PyTorch: on Jetson, PC or CPU.",
+        cls=Program,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
     for verb in verbs:
-        app.command()(getattr(import_module(f"segopt.cli.{verb}"), verb))
+        app.command(cls=Verb)(getattr(import_module(f"segopt.cli.{verb}"), verb))
     return app
 
 
@@ -84,6 +89,9 @@ def _run() -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = _show_warning
+    if _COMPLETION in os.environ:
+        # Tab was pressed: the shell asks for what could come next.
+        typer.main.get_command(make_app())(prog_name="segopt")
     try:
         # Not by calling the app, which would turn an interrupt into a mere status.
         command = typer.main.get_command(make_app(_needed(arguments)))

@@ -75,9 +75,8 @@ def run(
         str,
         typer.Option(
             metavar="LIST",
-            help="What to save, with commas: overlay (pictures or video), panoptic (COCO panoptic PNG + json), "
-            "coco (COCO results json), jsonl (a line of JSON a frame; rle adds masks), with --track step "
-            "(KITTI-STEP PNGs) and ytvis (YouTube-VIS json); or none.",
+            help="What to save, with commas: overlay, panoptic (COCO PNG + json), coco (results json), jsonl "
+            "(a line a frame; rle adds masks), with --track step (KITTI-STEP) and ytvis; or none.",
         ),
     ] = "overlay",
     jsonl: Annotated[
@@ -147,8 +146,8 @@ def run(
         typer.Option(
             metavar=DEVICES,
             callback=check_device,
-            help="Where to run; auto takes a GPU where one works, cuda:1 is the second GPU, tensorrt is ONNX "
-            "Runtime's TensorRT, openvino is OpenVINO's CPU, openvino:GPU Intel's.",
+            help="auto takes a GPU where one works, cuda:1 is the second GPU, tensorrt is ONNX Runtime's, openvino is "
+            "for CPUs, openvino:GPU for Intel's GPUs.",
         ),
     ] = "auto",
     threads: Threads = None,
