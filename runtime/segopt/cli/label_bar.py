@@ -47,7 +47,6 @@ class Bar(Watcher):
 
     def started(self, progress: Progress) -> None:
         """Show the bar, at what was done before."""
-        self._start = time.monotonic()
         if self._bar is not None:
             self._task = self._bar.add_task(
                 "units", total=progress.units, completed=progress.before, frames="starting"
@@ -57,6 +56,8 @@ class Bar(Watcher):
         """Move it."""
         if self._bar is None:
             return
+        # Ray's start is no work.
+        self._start = self._start or time.monotonic() - report.seconds
         rate = progress.frames / max(time.monotonic() - self._start, 1e-3)
         self._bar.update(
             self._task,
