@@ -20,14 +20,17 @@ COMMON: Mapping[str, tuple[str, ...]] = {
     "run": ("engine", "output", "save", "track", "show", "preview", "score_threshold", "overwrite"),
     "eval": ("engine", "data", "against", "predictions", "weights", "limit", "json", "device"),
     "bench": ("engine", "data", "rounds", "accuracy", "layers", "json", "report", "device"),
-    "wrap": ("classes", "kind", "size", "output"),
+    "label": ("engine", "output", "workers", "cpus_per_worker", "gpus_per_worker", "address", "format", "track"),
+    "wrap": ("classes", "kind", "family", "semantic", "instance", "size", "take", "output"),
 }
 """Parameters of each verb that most people need, in the order in which help shows them."""
 
 PRECISION: Mapping[str, tuple[str, ...]] = {
     "export": ("precision", "calibration", "target", "max_detections", "proposals", "no_build"),
     "build": ("timing_cache", "workspace", "optimization_level", "tf32", "precision"),
-    "run": ("device", "precision"),
+    "run": ("device", "threads", "precision"),
+    "wrap": ("precision", "calibration", "target"),
+    "label": ("device", "precision"),
 }
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
@@ -36,7 +39,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "segopt export --mode instance --weights mine.pth --classes names.json --size 480x640",
         "segopt export --mode semantic --network fcn_resnet50 --precision int8 --calibration pictures",
     ),
-    "wrap": ("segopt wrap segformer.onnx --classes names.json --output street.onnx",),
+    "wrap": (
+        "segopt wrap segformer.onnx --classes names.json --output stuff.onnx",
+        "segopt wrap rfdetr-seg-nano.onnx --classes coco.json --family rfdetr --output things.onnx",
+        "segopt wrap --semantic stuff.onnx --instance things.onnx --output panoptic.onnx",
+    ),
     "build": ("segopt build street.onnx", "segopt build street.onnx --verify-on pictures --workspace 2GiB"),
     "run": (
         "segopt run --engine panoptic.onnx street.mp4 --track",
@@ -52,6 +59,14 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "bench": (
         "segopt bench --engine panoptic.onnx",
         "segopt bench --engine engines/*.onnx --accuracy --report out",
+    ),
+    "label": (
+        "segopt label --engine panoptic.onnx videos --output labels",
+        "segopt label --engine panoptic.onnx @list.txt --output labels --workers 8 --track",
+    ),
+    "triton": (
+        "segopt triton --engine panoptic.plan --output models",
+        "segopt triton --check models",
     ),
     "doctor": ("segopt doctor",),
     "demo": ("segopt demo", "segopt demo --seconds 2 --output /tmp/demo"),

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from segopt.sources.reconnect import Reconnect
 
 
-DEVICES = "auto|cpu|cuda[:N]|tensorrt[:N]|openvino[:GPU]"
+DEVICES = "auto|cpu|cuda|..."
 
 
 def check_device(text: str) -> str:
@@ -146,8 +146,8 @@ def run(
         typer.Option(
             metavar=DEVICES,
             callback=check_device,
-            help="auto takes a GPU where one works, cuda:1 is the second GPU, tensorrt is ONNX Runtime's, openvino is "
-            "for CPUs, openvino:GPU for Intel's GPUs.",
+            help="auto takes a GPU where one works; cuda:1 is the second; tensorrt is ONNX Runtime's; openvino "
+            "for CPUs, openvino:GPU or :NPU for Intel's.",
         ),
     ] = "auto",
     threads: Threads = None,
