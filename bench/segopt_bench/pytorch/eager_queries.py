@@ -19,7 +19,39 @@ Answer = tuple[Tensor, Tensor]
 """Of one frame: mask logits [Q, h, w], class logits [Q, classes + 1]."""
 
 
-class EagerQueries(EagerStages):
+class EagerQueryNetwork(EagerStages):
+    """Runs a query network on pictures of one size; what follows is left to others.
+
+    Args:
+        card: of the exported model.
+        network: in eval mode; changed in place.
+        size: height and width of the pictures.
+        device: ``cpu``, ``cuda`` or ``cuda:1``.
+        half: run in mixed half precision (autocast), which is for a GPU.
+        compiled: pass the network to ``torch.compile``.
+    """
+
+    def __init__(
+        self,
+        card: Card,
+        network: EoMT,
+        size: tuple[int, int],
+        *,
+        device: str = "cpu",
+        half: bool = False,
+        compiled: bool = False,
+    ) -> None:
+        super().__init__(card, device=device, half=half)
+        fit_to_canvas(network, size, whole=network.shape.windowed)
+        for module in network.modules():
+            if isinstance(module, Attention):
+                module.attend = fused_attention
+        network.to(self._device)
+        self._network = torch.compile(network) if compiled else network
+        self._mean, self._std = self._normalization(card.mean, card.std)
+
+
+class EagerQueries(EagerQueryNetwork):
     """Does the job of a panoptic :class:`segopt.segmenter.Segmenter` for a query network, with PyTorch alone.
 
     Every query's mask is enlarged to the canvas, cut, and resized to the frame; who owns a pixel and which query
@@ -36,14 +68,7 @@ class EagerQueries(EagerStages):
     def __init__(
         self, card: Card, network: EoMT, *, device: str = "cpu", half: bool = False, compiled: bool = False
     ) -> None:
-        super().__init__(card, device=device, half=half)
-        fit_to_canvas(network, card.canvas)
-        for module in network.modules():
-            if isinstance(module, Attention):
-                module.attend = fused_attention
-        network.to(self._device)
-        self._network = torch.compile(network) if compiled else network
-        self._mean, self._std = self._normalization(card.mean, card.std)
+        super().__init__(card, network, card.canvas, device=device, half=half, compiled=compiled)
         self._categories = card.categories["panoptic"]
 
     def _answers(self, rgb: Tensor) -> list[Answer]:

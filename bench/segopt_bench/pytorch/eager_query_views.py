@@ -5,6 +5,8 @@ The rules are those of Hugging Face's ``EomtImageProcessor``.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,36 +17,19 @@ from segopt.masks.crop import MaskCrop
 from segopt.model.card import Card
 from segopt.results import InstanceResult, SemanticResult
 from segopt.thresholds import Thresholds
-from segopt_bench.pytorch.eager_queries import Answer, fused_attention
-from segopt_bench.pytorch.eager_stages import EagerStages
-from segopt_export.networks.eomt import Attention, EoMT, fit_to_canvas
+from segopt_bench.pytorch.eager_queries import Answer, EagerQueryNetwork
+from segopt_export.networks.eomt import EoMT
 from segopt_export.static.query_semantic import window_starts
 
 _HEIGHT, _WIDTH = 2, 3
 
 
-class _EagerView(EagerStages):
-    """Runs the network on pictures of one size."""
+class _EagerView(EagerQueryNetwork):
+    """With masks as large as the pictures."""
 
-    def __init__(
-        self,
-        card: Card,
-        network: EoMT,
-        size: tuple[int, int],
-        *,
-        device: str,
-        half: bool,
-        compiled: bool,
-    ) -> None:
-        super().__init__(card, device=device, half=half)
-        fit_to_canvas(network, size, whole=network.shape.windowed)
-        for module in network.modules():
-            if isinstance(module, Attention):
-                module.attend = fused_attention
-        network.to(self._device)
+    def __init__(self, card: Card, network: EoMT, size: tuple[int, int], **options: Any) -> None:
+        super().__init__(card, network, size, **options)
         self._size = size
-        self._network = torch.compile(network) if compiled else network
-        self._mean, self._std = self._normalization(card.mean, card.std)
 
     def _run(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
         """Mask logits of the picture's size, and class probabilities without "no object"."""
