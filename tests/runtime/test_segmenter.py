@@ -331,7 +331,7 @@ def test_a_plan_needs_its_sidecar_and_a_gpu(tmp_path, semantic_engine):
     with pytest.raises(CardError, match=r"semantic\.plan\.json is missing"):
         segopt.load(plan)
     (tmp_path / "semantic.plan.json").write_text(segopt.read_card(semantic_engine).to_json(), encoding="utf-8")
-    with pytest.raises(UsageError, match=r"semantic\.plan: a TensorRT plan runs on a GPU alone; .* ONNX file"):
+    with pytest.raises(UsageError, match=r"semantic\.plan: a TensorRT plan runs on a GPU alone, .* ONNX file"):
         segopt.load(plan, device="cpu")
 
 

@@ -11,7 +11,7 @@ import typer
 from segopt.cli.build import describe_plan
 from segopt.cli.engines import Precision
 from segopt.errors import UsageError
-from segopt.model.tensors import MEANINGS, input_specs, output_specs
+from segopt.model.tensors import input_specs, meaning, output_specs
 
 if TYPE_CHECKING:
     from segopt.model.card import Card
@@ -157,7 +157,7 @@ def describe(card: Card, size: int) -> Iterator[tuple[str, str]]:
     yield "file size", _size(size)
     for kind, specs in (("input", input_specs(card)), ("output", output_specs(card))):
         for name, spec in specs.items():
-            yield kind, f"{name}: {spec}, {MEANINGS[name]}"
+            yield kind, f"{name}: {spec}, {meaning(name, card)}"
     for view, categories in card.categories.items():
         yield f"{view} classes", _classes(categories)
     if card.merge == "queries":

@@ -37,7 +37,7 @@ MEANINGS: Mapping[str, str] = {
     "boxes": "x0 y0 x1 y1 in canvas pixels",
     "scores": "descending, negative where unused",
     "labels": "class ids as in the card",
-    "masks": "probability inside the box; over the whole canvas, logits",
+    "masks": "probability inside the box",
     "converged": "1 where suppression is exact",
     "segments": "winning slot, + 128 outside of its mask",
     "mask_rows": "pixels of each slot's mask in each row",
@@ -45,6 +45,11 @@ MEANINGS: Mapping[str, str] = {
 }
 OUTSIDE = 128
 """Added to a pixel's slot in ``segments`` where the slot's own mask is below one half."""
+
+
+def meaning(name: str, card: Card) -> str:
+    """What a tensor of a model with this card holds, in a few words."""
+    return "logits over the whole canvas" if name == "masks" and card.mask_size is not None else MEANINGS[name]
 
 
 def input_specs(card: Card) -> dict[str, TensorSpec]:
