@@ -57,7 +57,7 @@ def test_help_all_shows_every_option(segopt_cli, monkeypatch, verb):
 @pytest.mark.parametrize("example", [each for verb in VERBS for each in EXAMPLES[verb]])
 def test_examples_are_commands_that_the_program_takes(example):
     _, verb, *arguments = shlex.split(example.partition(" | ")[0])
-    command = typer.main.get_command(make_app([verb])).commands[verb]
+    command = typer.main.get_command(make_app((verb,))).commands[verb]
     assert command.make_context(verb, arguments).params
 
 
