@@ -166,6 +166,7 @@ DEEP = {
     "fcn_resnet101",
     "deeplabv3_resnet50",
     "deeplabv3_resnet101",
+    "maskrcnn_resnet50_fpn",
     "maskrcnn_resnet101_fpn",
     "panoptic_fpn_resnet50",
     "panoptic_fpn_resnet101",
