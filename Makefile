@@ -62,35 +62,19 @@ format: $(VENV)/.installed
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-$(VENV)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --upgrade pip
-	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
-	touch $@
+$(VENV)/.installed: PACKAGES = '.[dev]'
+$(LEAN)/.installed: PACKAGES = '.[cpu]'
+$(SCALE)/.installed: PACKAGES = '.[scale-tests]'
+$(TRITON)/.installed: PACKAGES = '.[cpu]' nvidia-pytriton 'numpy<2'
+$(DOCS)/.installed: PACKAGES = '.[cpu,docs]'
 
-$(LEAN)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(LEAN)
-	$(LEAN)/bin/python -m pip install --quiet --upgrade pip
-	$(LEAN)/bin/python -m pip install --quiet --editable '.[cpu]'
-	touch $@
+ENVIRONMENTS := $(VENV) $(LEAN) $(SCALE) $(TRITON) $(DOCS)
 
-$(SCALE)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(SCALE)
-	$(SCALE)/bin/python -m pip install --quiet --upgrade pip
-	$(SCALE)/bin/python -m pip install --quiet --editable '.[scale-tests]'
-	touch $@
-
-$(TRITON)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(TRITON)
-	$(TRITON)/bin/python -m pip install --quiet --upgrade pip
-	$(TRITON)/bin/python -m pip install --quiet --editable '.[cpu]' nvidia-pytriton 'numpy<2'
-	touch $@
-
-$(DOCS)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(DOCS)
-	$(DOCS)/bin/python -m pip install --quiet --upgrade pip
-	$(DOCS)/bin/python -m pip install --quiet --editable '.[cpu,docs]'
+$(ENVIRONMENTS:%=%/.installed): pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade pip
+	$(@D)/bin/python -m pip install --quiet --editable $(PACKAGES)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LEAN) $(SCALE) $(TRITON) $(DOCS) site .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(ENVIRONMENTS) site .mypy_cache .pytest_cache .ruff_cache

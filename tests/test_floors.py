@@ -48,7 +48,7 @@ FLOORS = {
         ["__main__"],
     ],
     "segopt_export": [
-        ["packages", "plain_options", "networks"],
+        ["packages", "plain_options", "rounding", "networks"],
         ["classes", "exported"],
         ["weights"],
         ["static"],

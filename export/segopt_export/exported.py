@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,3 +24,12 @@ class Exported:
     """Of the comparison between ONNX Runtime and PyTorch."""
     notes: list[str]
     """What a user should know of the choices made."""
+
+
+Step = Callable[[str], AbstractContextManager[object]]
+"""Called with a step's description; entered while the step runs."""
+
+
+def no_step(_: str) -> AbstractContextManager[object]:
+    """A :data:`Step` that tells nobody."""
+    return nullcontext()

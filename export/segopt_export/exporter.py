@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor
 from segopt.agreement import Figure, bounds_for
 from segopt.model.card import Card
 from segopt_export.card import make_card
-from segopt_export.exported import Exported
+from segopt_export.exported import Exported, Step, no_step
 from segopt_export.networks.eomt import EoMT
 from segopt_export.networks.live import import_module_of, is_import_path, live_network
 from segopt_export.networks.settings import is_detector
@@ -25,7 +24,7 @@ from segopt_export.onnx_file.checks import check_static, half_share
 from segopt_export.onnx_file.output import check_output
 from segopt_export.onnx_file.own_forward import check_own_forward
 from segopt_export.onnx_file.parity import check_parity
-from segopt_export.onnx_file.tensorrt_rules import OLDEST, refusals
+from segopt_export.onnx_file.tensorrt_rules import target_notes
 from segopt_export.onnx_file.tracing import trace
 from segopt_export.onnx_file.writing import add_card, write
 from segopt_export.precision.fitting import (
@@ -58,11 +57,7 @@ CHECKED = 8
 """On so many pictures an INT8 file is held against PyTorch; the others on one for each frame of a batch."""
 
 
-Step = Callable[[str], AbstractContextManager[object]]
-"""Called with a step's description; entered while the step runs."""
-
-
-def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> Exported:
+def export(request: ExportRequest, *, step: Step = no_step) -> Exported:
     """Export one or two networks to one ONNX file, checked against PyTorch.
 
     Raises:
@@ -122,10 +117,7 @@ def export(request: ExportRequest, *, step: Step = lambda _: nullcontext()) -> E
             quantized = quantize(model, [picture.numpy() for picture in fitted.pictures], request.target)
         model, card = quantized.model, replace(card, float_layers=tuple(quantized.float_layers))
         notes.append(note_on_quantized(quantized, "FP16" if card.half_share else "FP32"))
-    if request.target == "tensorrt" and (refused := refusals(model)):
-        notes.append(
-            f"{OLDEST}, the oldest that segopt supports, does not take {', '.join(refused)}; newer ones may"
-        )
+    notes += target_notes(request.target, model)
     add_card(model, card)
     figures: list[Figure] = [*own_figures]
     pictures = torch.cat(fitted.pictures[:CHECKED] or [fitted.example])

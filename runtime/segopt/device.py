@@ -22,6 +22,11 @@ class Device:
     target: str = "CPU"
     """OpenVINO's name of its device: ``CPU``, ``GPU``, ``GPU.1``, ``NPU``."""
 
+    @property
+    def on_nvidia(self) -> bool:
+        """Whether it is an NVIDIA GPU, or may be one."""
+        return self.kind not in ("cpu", "openvino")
+
 
 def parse_device(text: str) -> Device:
     """A device from what a user wrote.

@@ -183,7 +183,7 @@ def _judge(candidate: Candidate, precision: str, device: Device, machine: Machin
     if plan is None:
         return Judged(candidate, True, f"ONNX file, {card.precision}, made fast for {card.target}")
     title = TRAITS[plan.runtime].title
-    if device.kind in ("cpu", "tensorrt", "openvino"):
+    if device.kind == "tensorrt" or not device.on_nvidia:
         return Judged(candidate, False, f"is a plan, and --device {device.kind} runs ONNX files")
     if machine.gpu is None:
         return Judged(candidate, False, f"a plan needs an NVIDIA GPU ({machine.no_gpu})")
@@ -198,7 +198,7 @@ def _judge(candidate: Candidate, precision: str, device: Device, machine: Machin
 def _rank(candidate: Candidate, device: Device, machine: Machine) -> tuple[object, ...]:
     plan = candidate.plan
     if plan is None:
-        on_gpu = device.kind not in ("cpu", "openvino") and machine.gpu is not None
+        on_gpu = device.on_nvidia and machine.gpu is not None
         return 1, candidate.card.target != ("tensorrt" if on_gpu else "cpu"), candidate.path.name
     same_gpu = machine.gpu is not None and plan.gpu == machine.gpu.model
     return 0, (FLAVORS.index(plan.runtime), not same_gpu), candidate.path.name

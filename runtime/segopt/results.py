@@ -254,14 +254,14 @@ class PanopticResult(ResultBase):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            merged = vars(self).get("merged")
+            merged = self._merged
             if name != "segment_map" or merged is None:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             return vars(self).setdefault(name, merged.segment_map())
 
     def with_ids(self, segments: Sequence[Segment]) -> PanopticResult:
         """The same regions as other segments: ``segments[i]`` in place of ``self.segments[i]``."""
-        merged: Merged | MergedQueries | None = vars(self).get("merged")
+        merged = self._merged
         if merged is not None:
             return PanopticResult.of_merged(
                 dataclasses.replace(merged, segments=tuple(segments)), self.categories, self.converged
@@ -278,7 +278,7 @@ class PanopticResult(ResultBase):
 
     def thing_boxes(self) -> NDArray[np.float32]:
         """float32 [T, 4]: x0, y0, x1, y1 in pixels, the tight box of what is seen of each thing."""
-        merged: Merged | MergedQueries | None = vars(self).get("merged")
+        merged = self._merged
         if merged is not None:
             return merged.thing_boxes()
         is_thing = np.array([segment.is_thing for segment in self.segments], dtype=np.bool_)
@@ -305,7 +305,7 @@ class PanopticResult(ResultBase):
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the frame."""
-        merged: Merged | MergedQueries | None = vars(self).get("merged")
+        merged = self._merged
         if merged is not None:
             return merged.size
         height, width = self.segment_map.shape
@@ -328,7 +328,7 @@ class PanopticResult(ResultBase):
         """The frame with segments in color, outlined and named; a new array, uint8 BGR [H, W, 3]."""
         frame = as_frame(frame)
         check_frame(frame, self.size)
-        merged: Merged | MergedQueries | None = vars(self).get("merged")
+        merged = self._merged
         # Codes are drawn in a byte a pixel; a map that was handed out may be another one by now.
         drawn_from_codes = merged is not None and (self._tracked or "segment_map" not in vars(self))
         index = merged.index() if merged is not None and drawn_from_codes else None
@@ -370,6 +370,11 @@ class PanopticResult(ResultBase):
         return detections(self.boxes, masks, scores, labels, list(self._found()), ids if self._tracked else None)
 
     @property
+    def _merged(self) -> Merged | MergedQueries | None:
+        """The merge whose map was not made at once; None where the map was given."""
+        return vars(self).get("merged")
+
+    @property
     def _tracked(self) -> bool:
         return any(segment.track is not None for segment in self.segments)
 
@@ -379,7 +384,7 @@ class PanopticResult(ResultBase):
     @functools.cached_property
     def runs(self) -> LabelRuns:
         """The map as runs of equal pixels, from which boxes, areas and RLE of all its labels come."""
-        merged: Merged | MergedQueries | None = vars(self).get("merged")
+        merged = self._merged
         index = None if merged is None or not self._tracked else merged.index()
         if index is None:
             return LabelRuns.of(self.segment_map)

@@ -128,7 +128,7 @@ def eager_contenders(
     from segopt_bench.pytorch.network import load_trained
 
     where = parse_device(device)
-    on_gpu = where.kind not in ("cpu", "openvino") and torch.cuda.is_available()
+    on_gpu = where.on_nvidia and torch.cuda.is_available()
     place = f"cuda:{where.number}" if on_gpu else "cpu"
     title = torch.cuda.get_device_name(where.number) if on_gpu else "CPU"
     version = str(torch.__version__).partition("+")[0]

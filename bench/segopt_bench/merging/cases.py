@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 SHORTEST, LONGEST = 24, 600
 """Sides of the boxes, in pixels; uniform in between."""
-_CLASSES = 80
-_STUFF = 12
+THINGS, STUFF = 80, 12
+"""Classes: things have the ids 1 to 80, stuff those behind them."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,6 @@ class Case:
     semantic: NDArray[np.uint8]
     """uint8 [H, W]: 0 is no stuff, 1 to 12 are."""
     stuff_classes: dict[int, int]
-    things: int = _CLASSES
-    """Ids of things are 1 to this."""
-    classes: int = _CLASSES + _STUFF
-    """Ids of things and stuff are 1 to this."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -52,10 +48,10 @@ def make_case(count: int, size: tuple[int, int], *, seed: int = 0) -> Case:
     return Case(
         boxes=np.hstack([corner, corner + sides]).astype(np.float32),
         scores=-np.sort(-random.uniform(0.5, 1, count)).astype(np.float32),
-        labels=random.integers(1, _CLASSES + 1, count),
+        labels=random.integers(1, THINGS + 1, count),
         masks=masks.astype(np.float32),
         semantic=_regions(random, size),
-        stuff_classes={index: _CLASSES + index for index in range(1, _STUFF + 1)},
+        stuff_classes={index: THINGS + index for index in range(1, STUFF + 1)},
     )
 
 
@@ -68,6 +64,6 @@ def _blob(random: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _regions(random: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uint8]:
-    rough = random.random((_STUFF + 1, 6, 8)).astype(np.float32)
+    rough = random.random((STUFF + 1, 6, 8)).astype(np.float32)
     planes = [cv2.resize(plane, size[::-1], interpolation=cv2.INTER_CUBIC) for plane in rough]
     return np.asarray(np.argmax(planes, axis=0), dtype=np.uint8)

@@ -14,7 +14,7 @@ from segopt.merge import merge_codes, merge_panoptic
 from segopt.model.categories import Category
 from segopt.results import PanopticResult
 from segopt.tracking.tracker import Tracker
-from segopt_bench.merging.cases import Case
+from segopt_bench.merging.cases import STUFF, THINGS, Case
 from segopt_bench.pytorch.planes import merge_planes, paste_planes
 
 Job = Callable[[], NDArray[np.int32] | None]
@@ -36,7 +36,7 @@ def jobs(case: Case) -> dict[str, Job]:
         arrays = (case.boxes, case.scores, case.labels, case.masks)
         return merge_panoptic(*arrays, case.semantic, case.stuff_classes)[0]
 
-    categories = tuple(Category(k, f"class {k}", k <= case.things, (0, 0, 0)) for k in range(1, case.classes + 1))
+    categories = tuple(Category(k, f"class {k}", k <= THINGS, (0, 0, 0)) for k in range(1, THINGS + STUFF + 1))
     tracker = Tracker()
 
     def tracked() -> None:

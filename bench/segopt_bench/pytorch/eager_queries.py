@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -50,6 +52,10 @@ class EagerQueryNetwork(EagerStages):
         self._network = torch.compile(network) if compiled else network
         self._mean, self._std = self._normalization(card.mean, card.std)
 
+    def decode(self, prepared: Prepared, answers: list[Any]) -> list[tuple[Letterbox, Any]]:
+        """The answers of the frames that there are."""
+        return list(zip(prepared.letterboxes, answers, strict=False))
+
 
 class EagerQueries(EagerQueryNetwork):
     """Does the job of a panoptic :class:`segopt.segmenter.Segmenter` for a query network, with PyTorch alone.
@@ -74,10 +80,6 @@ class EagerQueries(EagerQueryNetwork):
     def _answers(self, rgb: Tensor) -> list[Answer]:
         masks, classes = self._network((rgb - self._mean) / self._std)
         return list(zip(masks.float(), classes.float(), strict=True))
-
-    def decode(self, prepared: Prepared, answers: list[Answer]) -> list[tuple[Letterbox, Answer]]:
-        """The answers of the frames that there are."""
-        return list(zip(prepared.letterboxes, answers, strict=False))
 
     def assemble(self, found: tuple[Letterbox, Answer]) -> PanopticResult:
         """Post-process one frame's answer."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segopt.letterbox import Letterbox, Prepared
+from segopt.letterbox import Letterbox
 from segopt.masks.crop import MaskCrop
 from segopt.model.card import Card
 from segopt.results import InstanceResult, SemanticResult
@@ -74,10 +74,6 @@ class EagerQueryClasses(_EagerView):
         assert summed is not None
         return list(summed / counts)
 
-    def decode(self, prepared: Prepared, answers: list[Tensor]) -> list[tuple[Letterbox, Tensor]]:
-        """The answers of the frames that there are."""
-        return list(zip(prepared.letterboxes, answers, strict=False))
-
     def assemble(self, found: tuple[Letterbox, Tensor]) -> SemanticResult:
         """Post-process one frame's answer."""
         letterbox, sums = found
@@ -117,10 +113,6 @@ class EagerQueryObjects(_EagerView):
     def _answers(self, rgb: Tensor) -> list[Answer]:
         masks, classes = self._run((rgb - self._mean) / self._std)
         return list(zip(masks, classes, strict=True))
-
-    def decode(self, prepared: Prepared, answers: list[Answer]) -> list[tuple[Letterbox, Answer]]:
-        """The answers of the frames that there are."""
-        return list(zip(prepared.letterboxes, answers, strict=False))
 
     def assemble(self, found: tuple[Letterbox, Answer]) -> InstanceResult:
         """Post-process one frame's answer."""

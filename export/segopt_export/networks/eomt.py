@@ -9,6 +9,7 @@ query ends as one mask and one class. Tensors have the names of Hugging Face's f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -338,3 +339,11 @@ def fold_attention_scale(model: EoMT) -> None:
                 for values in projection.parameters():
                     values.mul_(module.scale)
             module.scale = 1.0
+
+
+def for_canvas(model: EoMT, canvas: tuple[int, int], *, whole: bool = False) -> EoMT:
+    """A copy of a network, as a static graph has it; arguments as of :func:`fit_to_canvas`."""
+    fitted = deepcopy(model)
+    fit_to_canvas(fitted, canvas, whole=whole)
+    fold_attention_scale(fitted)
+    return fitted

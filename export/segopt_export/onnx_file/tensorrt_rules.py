@@ -124,3 +124,11 @@ def _value_types(model: onnx.ModelProto) -> dict[str, int]:
 
 def _name(elem_type: int) -> str:
     return str(TensorProto.DataType.Name(elem_type))
+
+
+def target_notes(target: str, model: onnx.ModelProto) -> list[str]:
+    """What :data:`OLDEST` would refuse of a graph that is made for TensorRT, as a note; else none."""
+    refused = refusals(model) if target == "tensorrt" else []
+    if not refused:
+        return []
+    return [f"{OLDEST}, the oldest that segopt supports, does not take {', '.join(refused)}; newer ones may"]

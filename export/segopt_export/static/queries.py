@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from segopt.model.tensors import OUTSIDE
-from segopt_export.networks.eomt import EoMT, fit_to_canvas, fold_attention_scale
+from segopt_export.networks.eomt import EoMT, for_canvas
 from segopt_export.static.graph import GraphBranch
 from segopt_export.static.roi_align import Size
 
@@ -44,9 +43,7 @@ class StaticQueries(GraphBranch):
         map_scale: int = 1,
     ) -> None:
         super().__init__()
-        self.model = deepcopy(model)
-        fit_to_canvas(self.model, canvas)
-        fold_attention_scale(self.model)
+        self.model = for_canvas(model, canvas)
         self.slots = slots
         self.query_score = query_score
         self.size = (canvas[0] * map_scale, canvas[1] * map_scale)

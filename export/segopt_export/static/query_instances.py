@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segopt_export.networks.eomt import EoMT, fit_to_canvas, fold_attention_scale
+from segopt_export.networks.eomt import EoMT, for_canvas
 from segopt_export.static.graph import GraphBranch
 from segopt_export.static.roi_align import Size
 
@@ -39,9 +38,7 @@ class StaticQueryInstances(GraphBranch):
         self, model: EoMT, canvas: Size, *, slots: int, label_ids: Sequence[int], padding: Sequence[float]
     ) -> None:
         super().__init__()
-        self.model = deepcopy(model)
-        fit_to_canvas(self.model, canvas)
-        fold_attention_scale(self.model)
+        self.model = for_canvas(model, canvas)
         self.slots = slots
         self.canvas = canvas
         buffers = {

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from copy import deepcopy
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segopt_export.networks.eomt import EoMT, fit_to_canvas, fold_attention_scale
+from segopt_export.networks.eomt import EoMT, for_canvas
 from segopt_export.static.graph import GraphBranch, LabelMap
 from segopt_export.static.roi_align import Size
 
@@ -43,13 +42,11 @@ class StaticQuerySemantic(GraphBranch):
 
     def __init__(self, model: EoMT, canvas: Size, *, windowed: bool) -> None:
         super().__init__()
-        self.model = deepcopy(model)
         self.axis = _WIDTH if canvas[1] >= canvas[0] else _HEIGHT
         self.window = (min(canvas),) * 2 if windowed else canvas
         self.starts = window_starts(max(canvas), min(canvas)) if windowed else [0]
         self.length = max(canvas)
-        fit_to_canvas(self.model, self.window, whole=windowed)
-        fold_attention_scale(self.model)
+        self.model = for_canvas(model, self.window, whole=windowed)
         side = self.window[self.axis - 2]
         covered = sum(_placed(torch.ones(side), start, self.length, 0) for start in self.starts)
         assert isinstance(covered, Tensor)

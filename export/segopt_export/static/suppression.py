@@ -10,12 +10,12 @@ proposals of real networks.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from segopt_export.rounding import float32_floor
 
 Suppress = Callable[..., tuple[Tensor, Tensor]]
 """As :func:`suppress`, how to go about it decided."""
@@ -89,15 +89,3 @@ def _iou_above(boxes: Tensor, others: Tensor, threshold: float) -> Tensor:
     # which is above nothing in either.
     union = (x1 - x0) * (y1 - y0) + (u1 - u0) * (v1 - v0) - intersection
     return intersection / union > float32_floor(threshold)
-
-
-def float32_floor(threshold: float) -> float:
-    """The largest float32 that is not above a threshold.
-
-    torchvision compares a float32 IoU with a double threshold; ``0.7`` lies between two float32 values, and
-    rounding it up would let an IoU of exactly that value pass.
-    """
-    nearest = np.float32(threshold)
-    if float(nearest) > threshold:
-        nearest = np.nextafter(nearest, np.float32(-math.inf))
-    return float(nearest)

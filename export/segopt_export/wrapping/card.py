@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +13,7 @@ from onnx import ModelProto
 from segopt.errors import ExportError
 from segopt.model.card import Card, Mode, PasteRule, WeightsOrigin
 from segopt.model.categories import Category
+from segopt.model.sidecar import sha256_of
 from segopt.version import __version__
 from segopt_export.onnx_file.checks import half_share
 from segopt_export.wrapping.request import WrapRequest
@@ -58,7 +58,7 @@ def make_card(
             batch=request.batch,
             precision=_precision(network, share),
             categories={mode: subject.categories},
-            weights={mode: WeightsOrigin(path.name, hashlib.sha256(path.read_bytes()).hexdigest())},
+            weights={mode: WeightsOrigin(path.name, sha256_of(path.read_bytes()))},
             max_detections=subject.max_detections,
             mask_paste=subject.mask_paste,
             mask_size=subject.mask_size,

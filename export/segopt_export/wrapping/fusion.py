@@ -22,16 +22,16 @@ from segopt.model.card import Card, Mode, ResizeRule
 from segopt.model.reading import read_card
 from segopt.model.tensors import output_specs
 from segopt_export.classes import ClassEntry, note_on_stuff, panoptic_categories, read_classes
-from segopt_export.exported import Exported
+from segopt_export.exported import Exported, Step, no_step
 from segopt_export.onnx_file.checks import check_static, half_share
 from segopt_export.onnx_file.output import check_output
 from segopt_export.onnx_file.session import cpu_session
-from segopt_export.onnx_file.tensorrt_rules import opset_of
+from segopt_export.onnx_file.tensorrt_rules import opset_of, target_notes
 from segopt_export.onnx_file.writing import add_card, write
 from segopt_export.wrapping.card import checked, versions
 from segopt_export.wrapping.detections import named
 from segopt_export.wrapping.parts import Part
-from segopt_export.wrapping.wrap import Step, finished, no_step, target_notes
+from segopt_export.wrapping.wrap import finished
 
 _PRECISIONS = ("int8", "fp16", "fp32")
 """From the least exact."""

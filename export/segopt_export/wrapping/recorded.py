@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from segopt.errors import ExportError, UsageError
 from segopt.model.card import Card
+from segopt.model.sidecar import sha256_of
 from segopt_export.onnx_file.session import cpu_session
 from segopt_export.wrapping import reference
 from segopt_export.wrapping.checking import label_map, network_input
@@ -94,7 +94,7 @@ def original_of(card: Card, path: Path) -> Original:
         UsageError: the card is of no wrapped file.
     """
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = sha256_of(path.read_bytes())
     except OSError as error:
         raise ExportError(f"{path}: cannot be read ({error.strerror})") from None
     origin = card.weights[card.mode]

@@ -7,11 +7,10 @@ it by more than the threshold; a fixed number of steps reaches it, and one more 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from onnx import TensorProto
 
+from segopt_export.rounding import float32_floor
 from segopt_export.wrapping.parts import Part
 
 
@@ -41,7 +40,7 @@ def suppress(
     area = part.add("Mul", part.add("Sub", x1, x0), part.add("Sub", y1, y0))
     others = part.add("Transpose", area, perm=[0, 2, 1])
     union = part.add("Sub", part.add("Add", area, others), shared)
-    overlap = part.add("Greater", part.add("Div", shared, union), np.array(_float32_floor(iou)))
+    overlap = part.add("Greater", part.add("Div", shared, union), np.array(float32_floor(iou), np.float32))
     own = part.reshape(labels, [batch, count, 1])
     alike = part.add("Equal", own, part.reshape(labels, [batch, 1, count]))
     order = np.arange(count, dtype=np.int32)
@@ -57,10 +56,3 @@ def suppress(
     changed = part.add("ReduceSum", changes, np.array([1, 2], np.int64), keepdims=0)
     stays = part.add("Greater", part.reshape(before, [batch, count]), np.array(0.5, np.float32))
     return stays, part.add("Less", changed, np.array(0.5, np.float32))
-
-
-def _float32_floor(threshold: float) -> np.float32:
-    """The largest float32 that is not above a threshold: an IoU of exactly a threshold does not pass."""
-    nearest: np.float32 = np.float32(threshold)
-    below: np.float32 = np.nextafter(nearest, np.float32(-math.inf))
-    return below if float(nearest) > threshold else nearest

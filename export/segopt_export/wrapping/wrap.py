@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +17,10 @@ from segopt.letterbox import letterbox_frames
 from segopt.model.card import Card
 from segopt.sources import open_source
 from segopt.version import __version__
-from segopt_export.exported import WARNING, Exported
+from segopt_export.exported import WARNING, Exported, Step, no_step
 from segopt_export.onnx_file.checks import check_static, half_share
 from segopt_export.onnx_file.output import check_output
-from segopt_export.onnx_file.tensorrt_rules import OLDEST, refusals
+from segopt_export.onnx_file.tensorrt_rules import target_notes
 from segopt_export.onnx_file.writing import add_card, write
 from segopt_export.wrapping.card import make_card, with_precision
 from segopt_export.wrapping.checking import network_input
@@ -43,14 +41,6 @@ _FIXES = {
     "fp16": "half precision costs this network too much: leave --precision fp16 out, or let --calibration "
     "PICTURES look at pictures like yours",
 }
-
-Step = Callable[[str], AbstractContextManager[object]]
-"""Called with a step's description; entered while the step runs."""
-
-
-def no_step(_: str) -> AbstractContextManager[object]:
-    """Tells nobody."""
-    return nullcontext()
 
 
 def wrap(request: WrapRequest, *, step: Step = no_step) -> Exported:
@@ -184,14 +174,6 @@ def finished(model: ModelProto) -> ModelProto:
     del model.graph.value_info[:]
     del model.metadata_props[:]
     return model
-
-
-def target_notes(target: str, model: ModelProto) -> list[str]:
-    """What the oldest TensorRT would refuse of a graph that is made for TensorRT."""
-    refused = refusals(model) if target == "tensorrt" else []
-    if not refused:
-        return []
-    return [f"{OLDEST}, the oldest that segopt supports, does not take {', '.join(refused)}; newer ones may"]
 
 
 def _notes(request: WrapRequest, answer: Answer) -> list[str]:

@@ -27,7 +27,7 @@ def open_backend(path: Path, device: str, threads: int | None = None) -> Backend
     """
     where = parse_device(device)
     if path.suffix == ".plan":
-        if where.kind in ("cpu", "openvino"):
+        if not where.on_nvidia:
             raise UsageError(
                 f"{path}: a TensorRT plan runs on a GPU alone, NVIDIA's; for --device {device} give the ONNX file"
             )

@@ -27,6 +27,19 @@ Threads = Annotated[
     ),
 ]
 
+ScoreThreshold = Annotated[
+    float | None,
+    typer.Option(metavar="0..1", help="Lowest score of an object.", show_default="the model's own"),
+]
+StuffArea = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Panoptic: smallest region of stuff, in pixels of the frame.",
+        show_default="the model's own",
+    ),
+]
+
 
 def take(engine: Path, device: str, precision: str | None = None) -> Path:
     """The file to load; of a folder it says which one was taken, and why.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segopt.cli.engines import Engine, Precision, take
+from segopt.cli.engines import Engine, Precision, ScoreThreshold, StuffArea, take
 from segopt.cli.run import DEVICES, check_device
 from segopt.errors import printable
 
@@ -75,14 +75,8 @@ def label(
     pictures_per_unit: Annotated[
         int, typer.Option(metavar="N", min=1, help="Pictures that are done, or done again, as a whole.")
     ] = 100,
-    score_threshold: Annotated[
-        float | None,
-        typer.Option(metavar="0..1", help="Lowest score of an object.", show_default="the model's own"),
-    ] = None,
-    stuff_area: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Smallest region of stuff, in pixels.", show_default="the model's own"),
-    ] = None,
+    score_threshold: ScoreThreshold = None,
+    stuff_area: StuffArea = None,
     device: Annotated[
         str,
         typer.Option(metavar=DEVICES, callback=check_device, help="Where each worker runs the model."),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segopt.cli.engines import Engine, Precision, Threads, take
+from segopt.cli.engines import Engine, Precision, ScoreThreshold, StuffArea, Threads, take
 from segopt.cli.run_many import drive_many, expand, folders_of
 from segopt.cli.run_report import (
     progress,
@@ -111,18 +111,8 @@ def run(
         int | None, typer.Option(metavar="N", help="Stop after N frames.", show_default=False)
     ] = None,
     stride: Annotated[int, typer.Option(metavar="N", help="Take each N-th frame.")] = 1,
-    score_threshold: Annotated[
-        float | None,
-        typer.Option(metavar="0..1", help="Lowest score of an object.", show_default="the model's own"),
-    ] = None,
-    stuff_area: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Panoptic: smallest region of stuff, in pixels of the frame.",
-            show_default="the model's own",
-        ),
-    ] = None,
+    score_threshold: ScoreThreshold = None,
+    stuff_area: StuffArea = None,
     batch: Annotated[
         int | None,
         typer.Option(

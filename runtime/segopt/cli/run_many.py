@@ -31,28 +31,17 @@ def expand(given: Sequence[str]) -> list[str]:
     Raises:
         UsageError: a file that cannot be read or names none, or too many sources.
     """
+    from segopt.sources.lists import listed
+
     sources: list[str] = []
     for each in given:
-        sources += _listed(Path(each[1:])) if each.startswith("@") and len(each) > 1 else [each]
+        sources += listed(Path(each[1:])) if each.startswith("@") and len(each) > 1 else [each]
     if len(sources) > MOST_SOURCES:
         raise UsageError(
             f"{len(sources)} sources, and {MOST_SOURCES} are the most at once; for pictures name their folder, or "
             "quote the pattern: 'pictures/*.jpg'"
         )
     return sources
-
-
-def _listed(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UsageError(f"@{path}: cannot be read ({error.strerror}); name a text file of sources") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"@{path}: is no text file; write one source a line") from None
-    found = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if not found:
-        raise UsageError(f"@{path}: names no source; write one a line")
-    return found
 
 
 def folders_of(sources: Sequence[Source], output: Path | None) -> list[Path]:

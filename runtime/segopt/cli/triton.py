@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from segopt.cli.engines import ScoreThreshold, StuffArea
 from segopt.cli.run import View
 from segopt.errors import UsageError, printable
 
@@ -31,14 +32,8 @@ def triton(
     mode: Annotated[
         View | None, typer.Option(help="View of a panoptic model to serve.", show_default="the model's own")
     ] = None,
-    score_threshold: Annotated[
-        float | None,
-        typer.Option(metavar="0..1", help="Lowest score of an object.", show_default="the model's own"),
-    ] = None,
-    stuff_area: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Smallest region of stuff, in pixels.", show_default="the model's own"),
-    ] = None,
+    score_threshold: ScoreThreshold = None,
+    stuff_area: StuffArea = None,
     instances: Annotated[int, typer.Option(metavar="N", min=1, help="Of each network, at once.")] = 1,
     front_instances: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that decode and merge.")] = 2,
 ) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segopt.errors import SourceError, UsageError
+from segopt.errors import SourceError
 from segopt.labeling import remote
 from segopt.labeling.units import InputFile, Kind, is_uri
+from segopt.sources.lists import listed
 from segopt.sources.opening import VIDEO_SUFFIXES, near_names
 from segopt.sources.pictures import PICTURE_SUFFIXES, natural_key
 
@@ -44,23 +45,12 @@ def find_files(sources: Sequence[str], output: Path) -> Listing:
         if not (source.startswith("@") and len(source) > 1):
             files += _of(source, output)
             continue
-        for entry in _listed(Path(source[1:])):
+        for entry in listed(Path(source[1:]), errors="surrogateescape"):
             try:
                 files += _of(entry, output)
             except SourceError as error:
                 missing.append(str(error))
     return Listing(tuple(_together(files)), tuple(missing))
-
-
-def _listed(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError as error:
-        raise UsageError(f"@{path}: cannot be read ({error.strerror}); name a text file of sources") from None
-    found = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if not found:
-        raise UsageError(f"@{path}: names no source; write one a line")
-    return found
 
 
 def _of(source: str, output: Path) -> list[InputFile]:

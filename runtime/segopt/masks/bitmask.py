@@ -37,9 +37,9 @@ class Bitmask:
         if columns == 0:
             return 0, 0, 0, 0
         last = column + columns - 1
-        sides = self.bits[row : row + rows, column : last + 1 : max(columns - 1, 1)]
-        bits: list[int] = np.bitwise_or.reduce(sides).tolist()
-        left, right = bits[0], bits[-1]
+        sides = self.bits[row : row + rows]
+        left = int(np.bitwise_or.reduce(sides[:, column]))
+        right = int(np.bitwise_or.reduce(sides[:, last]))
         x0 = self.x + 8 * column + (left & -left).bit_length() - 1
         return x0, self.y + row, self.x + 8 * last + right.bit_length(), self.y + row + rows
 

@@ -32,15 +32,13 @@ def overlaps(one: Boxes, other: Boxes) -> NDArray[np.float32]:
 
 
 def greedy(scores: NDArray[np.float32], lowest: float) -> list[tuple[int, int]]:
-    """Pairs (row, column), the best scores first to choose, each row and each column once.
+    """Pairs (row, column) by descending score, each row and each column once.
 
     Args:
         scores: float32 [N, M].
         lowest: score that a pair needs.
     """
     rows, columns = np.nonzero(scores >= lowest)
-    if len(set(rows.tolist())) == len(set(columns.tolist())) == len(rows):
-        return list(zip(rows.tolist(), columns.tolist(), strict=True))
     order = np.argsort(-scores[rows, columns], kind="stable")
     pairs: list[tuple[int, int]] = []
     free_rows, free_columns = set(range(scores.shape[0])), set(range(scores.shape[1]))

@@ -17,7 +17,6 @@ _GROWN_OVERLAP = 0.1
 _GROWTH, _GROWTH_PER_SECOND, _LARGEST_GROWTH = 0.5, 1.5, 1.0
 _MEMORY_SECONDS = 1.0
 """For so long an object that is not seen is waited for."""
-_SHORTEST_SECONDS = np.float32(1e-6)
 _INERTIA_SECONDS = 0.2
 """A velocity is a mean in which what was measured so long ago counts 1/e."""
 
@@ -107,14 +106,15 @@ class Tracks:
 
     def _move(self, rows: NDArray[np.intp], boxes: Boxes, time: float) -> None:
         seconds = (time - self._seen[rows]).astype(np.float32)[:, None]
+        moved = seconds > 0
         way = boxes - self._boxes[rows]
-        velocity = (way[:, :2] + way[:, 2:]) / (2 * np.maximum(seconds, _SHORTEST_SECONDS))
+        velocity = (way[:, :2] + way[:, 2:]) / (2 * np.where(moved, seconds, 1))
         before = self._velocities[rows]
-        # What came at the same time says nothing of a velocity: all of the one before is kept.
-        kept = np.exp(seconds / -_INERTIA_SECONDS)
         # A track that was seen once has no velocity to keep.
-        kept[(seconds[:, 0] > 0) & ~before.any(axis=1)] = 0
-        self._velocities[rows] = kept * before + (1 - kept) * velocity
+        first = ~before.any(axis=1, keepdims=True)
+        kept = np.exp(-seconds / _INERTIA_SECONDS)
+        mixed = np.where(first, velocity, kept * before + (1 - kept) * velocity)
+        self._velocities[rows] = np.where(moved, mixed, before)
         self._boxes[rows] = boxes
         self._seen[rows] = time
 

@@ -7,7 +7,8 @@ import torch
 from torchvision.ops import batched_nms
 
 from segopt_export.onnx_file.tracing import trace
-from segopt_export.static.suppression import float32_floor, suppress
+from segopt_export.rounding import float32_floor
+from segopt_export.static.suppression import suppress
 
 
 def reference(boxes, groups, valid, threshold):
