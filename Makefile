@@ -18,7 +18,7 @@ WORKERS ?= 2
 MINUTES ?= 20
 SEED ?=
 
-.PHONY: demo test test-scale check deep lint types unit quick fuzz docs format clean
+.PHONY: demo test test-scale check deep lint types unit quick fuzz docs site format clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/segopt demo
@@ -54,8 +54,13 @@ test-scale: $(SCALE)/.installed $(TRITON)/.installed
 fuzz: $(VENV)/.installed
 	cd tests && ../$(VENV)/bin/python -m fuzzing --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
-# The site, in site/. Warnings are errors; nothing is fetched but what installs the generator.
-docs: $(DOCS)/.installed
+# The site, in site/, after the notebook was run and said what its page prints. Warnings are errors; nothing is
+# fetched but what installs the generator. `site` alone takes the page as it stands.
+docs: $(VENV)/.installed
+	$(PYTEST) --numprocesses 0 tests/test_notebook.py
+	$(MAKE) site
+
+site: $(DOCS)/.installed
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
 
 format: $(VENV)/.installed
