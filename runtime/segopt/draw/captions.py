@@ -112,10 +112,9 @@ class Plates:
     def _place(self, text: str, spots: Sequence[tuple[int, int]], color: Color, alpha: float) -> bool:
         frame_height, frame_width = self.canvas.shape[:2]
         width, height = self.measure(text)
-        corners = np.array(spots, dtype=np.int64)
         # Inside the frame; a spot that had to move far lies elsewhere than meant, but still on the object's side.
-        corners[:, 0] = np.clip(corners[:, 0], 0, max(0, frame_width - width))
-        corners[:, 1] = np.clip(corners[:, 1], 0, max(0, frame_height - height))
+        right, bottom = max(0, frame_width - width), max(0, frame_height - height)
+        corners = np.array([(min(max(x, 0), right), min(max(y, 0), bottom)) for x, y in spots], dtype=np.int64)
         covered = _covered(corners, width, height, self._taken)
         best = int(covered.argmin())
         area = width * height

@@ -336,7 +336,8 @@ class _Sketch:
         )
         room = float(distance.max())
         # Of equally good points (the ridge of a long region) the one in the middle.
-        ridge = np.argwhere(distance >= 0.95 * room)
-        row, column = ridge[np.square(ridge - ridge.mean(axis=0)).sum(axis=1).argmin()]
+        rows, columns = np.nonzero(distance >= 0.95 * room)
+        middle = (np.square(rows - rows.mean()) + np.square(columns - columns.mean())).argmin()
+        row, column = int(rows[middle]), int(columns[middle])
         center_x = x + (column - 0.5) * width / plane.shape[1]
         return round(center_x * self._step), round((y + row - 0.5) * self._step), room * self._step

@@ -6,7 +6,7 @@ color taken before. So colors are distinct, the same in each run, and the first 
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,7 @@ def instance_color(base: Color, k: int) -> Color:
     return shades[k % len(shades)]
 
 
+@lru_cache(maxsize=4096)
 def text_color(background: Color) -> Color:
     """White or near black, RGB: the one that is easier to read on ``background`` (RGB).
 
