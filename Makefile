@@ -8,7 +8,8 @@ SCALE := .venv-scale
 TRITON := .venv-triton
 # The site's generator, and the runtime whose help it prints.
 DOCS := .venv-docs
-PYTEST = SEGOPT_LEAN_PYTHON=$(CURDIR)/$(LEAN)/bin/python $(VENV)/bin/python -m pytest \
+# Compiled modules are kept whatever the environment says: hundreds of tests start a process.
+PYTEST = PYTHONDONTWRITEBYTECODE= SEGOPT_LEAN_PYTHON=$(CURDIR)/$(LEAN)/bin/python $(VENV)/bin/python -m pytest \
 	--numprocesses $(WORKERS) --dist loadgroup
 
 # Processes that run tests. Each takes up to 4 GB of memory, and one core.
