@@ -32,6 +32,7 @@ FLOORS = {
             "frame",
             "segment",
             "driver",
+            "processor",
         ],
         ["files", "cuda", "sources"],
         ["model"],
@@ -65,7 +66,7 @@ FLOORS = {
         ["requirements", "evaluation", "reporting"],
         ["pytorch", "demo", "training"],
         ["latency", "merging", "footprint", "tracking", "gpu_session", "labeling"],
-        ["scale"],
+        ["scale", "plan", "openvino_api"],
     ],
 }
 """From the ground up. The first is of whole houses."""
