@@ -15,7 +15,7 @@ from segopt.errors import EngineError, UsageError
 from segopt.model.reading import read_card
 from segopt_bench.footprint.process import run_watched
 from segopt_bench.plan.job import Found, Load, Request
-from segopt_bench.reporting.tables import milliseconds, spread
+from segopt_bench.reporting.tables import milliseconds
 
 MOST_CAMERAS = 64
 _STAGES = {
@@ -98,8 +98,8 @@ def lines(plan: Plan) -> list[str]:
     found = plan.found
     said = [
         f"{plan.engine}: {found.title}",
-        f"  {'one frame alone':<18}{milliseconds(found.latency.median)} ms from frame to result, "
-        f"{spread(found.latency)} ms",
+        f"  {'one frame alone':<18}{milliseconds(found.latency.median)} ms from frame to result "
+        f"({milliseconds(found.latency.p5)} ms to {milliseconds(found.latency.p95)} ms)",
         *(_line(load) for load in found.loads),
     ]
     stages = ", ".join(

@@ -120,7 +120,7 @@ def _kept_or_compiled(ov: Any, core: Any, path: Path, settings: Settings) -> Any
     compiled = core.compile_model(model, settings.target, config)
     # Not every device can.
     with contextlib.suppress(Exception):
-        cache.keep(name, bytes(compiled.export_model()))
+        cache.keep(name, compiled.export_model().getvalue())
     return compiled
 
 

@@ -20,7 +20,8 @@ def test_both_hints_are_compared(tmp_path):
         assert min(one.backend.median, one.api.median) > 0
 
 
-def test_the_command_prints_a_table_and_writes_the_figures(tmp_path, capsys):
+def test_the_command_prints_a_table_and_writes_the_figures(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     model, file = tiny.semantic_engine(tmp_path / "semantic.onnx"), tmp_path / "figures.json"
     assert main(["--engine", str(model), "--rounds", "2", "--threads", "1", "--json", str(file)]) == 0
     assert "times as fast" in capsys.readouterr().out

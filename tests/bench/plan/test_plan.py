@@ -72,7 +72,7 @@ def test_what_is_said_of_a_model(tmp_path):
     found = Found("ONNX Runtime 1 (CPU), fp32, canvas 256x448", "scenes", Spread(35.0, 33.0, 41.25), loads)
     assert lines(Plan(tmp_path / "m.onnx", found, 310_000_000)) == [
         f"{tmp_path / 'm.onnx'}: ONNX Runtime 1 (CPU), fp32, canvas 256x448",
-        "  one frame alone   35.0 ms from frame to result, 33.0 to 41.2 ms",
+        "  one frame alone   35.0 ms from frame to result (33.0 ms to 41.2 ms)",
         "  1 camera          22.1 fps, limited by network, 96% busy",
         "  4 cameras         5.4 fps each, limited by encode, 50% busy",
         "  stages, 1 camera  network 41.0 ms, encode 5.50 ms a frame",
