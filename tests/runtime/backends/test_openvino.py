@@ -3,6 +3,7 @@
 import sys
 from xml.etree import ElementTree
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -16,6 +17,7 @@ from segopt.backends.openvino_bf16 import read_in_bf16, to_bf16
 from segopt.backends.openvino_compile import Settings, compile_model
 from segopt.device import parse_device
 from segopt.errors import EngineError, UsageError
+from segopt.files import cache
 
 openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed (pip install 'segopt[openvino]')")
 
@@ -153,15 +155,13 @@ def test_a_damaged_one_is_compiled_again(model, kept, damage):
     (picture,) = images(model, 1)
     first = open_backend(model, "openvino").infer({"image": picture})
     (file,) = kept.iterdir()
-    whole = file.read_bytes()
-    file.write_bytes(damage(whole))
+    file.write_bytes(damage(file.read_bytes()))
+    assert cache.read(file.stem) is None
     assert_same(open_backend(model, "openvino").infer({"image": picture}), first)
-    assert len(file.read_bytes()) == len(whole)
+    assert cache.read(file.stem) is not None
 
 
 def test_one_that_openvino_does_not_read_is_compiled_again(model, kept):
-    from segopt.files import cache
-
     (picture,) = images(model, 1)
     first = open_backend(model, "openvino").infer({"image": picture})
     (file,) = kept.iterdir()
@@ -332,3 +332,21 @@ def test_without_openvino_the_extra_is_named(model, monkeypatch):
 def test_a_plan_is_not_for_it(tmp_path):
     with pytest.raises(UsageError, match="runs on a GPU alone, NVIDIA's; for --device openvino"):
         open_backend(tmp_path / "street.plan", "openvino")
+
+
+def test_several_files_at_once_are_written_whole_and_in_order(model, tmp_path, segopt_cli):
+    for k in range(2):
+        (tmp_path / f"source-{k}").mkdir()
+        for i in range(9):
+            picture = np.random.default_rng(10 * k + i).integers(0, 256, (48, 64, 3), np.uint8)
+            cv2.imwrite(str(tmp_path / f"source-{k}" / f"{i}.png"), picture)
+    sources = [tmp_path / f"source-{k}" for k in range(2)]
+    answers = []
+    for device in ("cpu", "openvino"):
+        out = tmp_path / device
+        options = ["--engine", model, "--output", out, "--save", "jsonl", "--device", device, "--threads", 2]
+        status, _, err = segopt_cli("run", *sources, *options)
+        assert status == 0, err
+        answers.append({path.relative_to(out): path.read_text() for path in sorted(out.rglob("*.jsonl"))})
+    assert answers[0] == answers[1]
+    assert len(answers[0]) == 2
