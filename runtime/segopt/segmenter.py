@@ -284,7 +284,8 @@ class Segmenter(Stages):
 
     def _look_at_slots(self, outputs: Outputs, frames: int) -> None:
         """Say once that the last slot, which has the lowest score, holds an object."""
-        if (outputs["scores"][:frames, -1] >= self.thresholds.score).any():
+        last = outputs["scores"][:frames, -1].astype(np.float32)
+        if (last >= self.thresholds.score).any():
             self._slots_ran_out = True
             warnings.warn(
                 f"all {self.card.max_detections} slots of the model hold an object with a score from "

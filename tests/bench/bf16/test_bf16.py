@@ -1,5 +1,6 @@
 """bf16 reckoned in PyTorch: layers are rounded, geometry is not."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -24,7 +25,7 @@ def test_layers_are_in_bf16_and_the_answer_is_nearly_the_same(exported, capsys):
             module.register_forward_hook(lambda _, inputs, output: seen.extend([inputs[0], output]))
     moved = boxes_moved(card, plain, other, 2)
     assert len(moved) > 3
-    assert 0 < moved.max() < 3
+    assert 0 < np.median(moved) < 1
     assert len(seen) > 40
     assert all(torch.equal(tensor, to_bf16(tensor)) for tensor in seen)
     assert main(["--engine", str(path), "--scenes", "2"]) == 0
