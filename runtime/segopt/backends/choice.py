@@ -69,12 +69,12 @@ def can_choose() -> bool:
     return importlib.util.find_spec("onnxruntime") is not None and not find_driver().gpus
 
 
-def settled(device: str) -> str:
-    """A device that no timing decides on: ``cpu`` for ``auto`` without an NVIDIA GPU.
+def settled(device: str, path: Path) -> str:
+    """A device that no timing decides on: ``cpu`` for ``auto`` without an NVIDIA GPU, where the file is no plan.
 
     For jobs whose parts are computed by several machines, or by several processes one after the other.
     """
-    return "cpu" if device == "auto" and not find_driver().gpus else device
+    return "cpu" if device == "auto" and path.suffix != ".plan" and not find_driver().gpus else device
 
 
 def faster(path: Path, threads: int | None, hint: Hint) -> Backend:

@@ -151,6 +151,8 @@ def _evaluate_engine(
 
     with ExitStack() as opened:
         segmenter = opened.enter_context(load(engine, **loading))
+        for note in segmenter.notes:
+            typer.echo(f"note: {note}")
         # Before the long work: the other one may be missing.
         other = None if against is None else _other(against, segmenter, loading, weights, opened)
         with counting(engine.name) as progress:

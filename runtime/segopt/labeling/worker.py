@@ -176,7 +176,7 @@ def _load(settings: Settings) -> Segmenter:
         raise EngineError(f"{path}: is another file on this machine than the job's; give every one the same")
     cv2.setNumThreads(settings.threads)
     # Shards of one job, on however many machines, are computed by one runtime.
-    device = settled(settings.device)
+    device = settled(settings.device, path)
     return load(path, device=device, mode=job.view, threads=settings.threads, **settings.limits)
 
 

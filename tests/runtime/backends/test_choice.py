@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,14 +142,12 @@ def test_other_devices_are_taken_as_they_are(model, kept, device):
 
 
 def test_parts_of_one_job_are_not_chosen_by_time(monkeypatch):
-    assert [choice.settled(device) for device in ("auto", "cpu", "openvino", "cuda:1")] == [
-        "cpu",
-        "cpu",
-        "openvino",
-        "cuda:1",
-    ]
+    file, plan = Path("street.onnx"), Path("street.plan")
+    devices = ("auto", "cpu", "openvino", "cuda:1")
+    assert [choice.settled(device, file) for device in devices] == ["cpu", "cpu", "openvino", "cuda:1"]
+    assert choice.settled("auto", plan) == "auto"
     monkeypatch.setattr(choice, "find_driver", lambda: Driver("", gpus=(Gpu("Simulated", "8.9"),)))
-    assert choice.settled("auto") == "auto"
+    assert choice.settled("auto", file) == "auto"
 
 
 def test_times_that_are_equal_decide_nothing():
