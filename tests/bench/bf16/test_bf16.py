@@ -22,12 +22,15 @@ def test_layers_are_in_bf16_and_the_answer_is_nearly_the_same(exported, capsys):
     seen = []
     for module in other.backend.graph.modules():
         if isinstance(module, torch.nn.Conv2d):
-            module.register_forward_hook(lambda _, inputs, output: seen.extend([inputs[0], output]))
+            # A shortcut may be added in place afterwards.
+            module.register_forward_hook(
+                lambda _, inputs, output: seen.extend(torch.equal(t, to_bf16(t)) for t in (inputs[0], output))
+            )
     moved = boxes_moved(card, plain, other, 2)
     assert len(moved) > 3
     assert 0 < np.median(moved) < 1
     assert len(seen) > 40
-    assert all(torch.equal(tensor, to_bf16(tensor)) for tensor in seen)
+    assert all(seen)
     assert main(["--engine", str(path), "--scenes", "2"]) == 0
     out = capsys.readouterr().out
     assert "bf16, reckoned" in out
