@@ -42,6 +42,8 @@ class Compared:
     api: Spread
     times_as_fast: Spread
     """The backend, round by round."""
+    cpu: Spread
+    """The same in CPU time of all threads, which other programs disturb less."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -73,17 +75,20 @@ def _compare(engine: Path, images: Images, rounds: int, settings: Settings) -> C
         batches = [[images[(i + k) % len(images)] for k in range(at_once)] for i in range(len(images))]
         _check(engine, *(way(batches[0]) for way in ways))
         taken: list[list[float]] = [[], []]
+        worked: list[list[float]] = [[], []]
         for i in range(-_WARMUP, rounds):
             for turn in range(2):
                 who = (turn + i) % 2
                 time.sleep(_REST_SECONDS)
-                start = time.perf_counter()
+                start, began = time.perf_counter(), time.process_time()
                 ways[who](batches[i % len(batches)])
                 seconds = time.perf_counter() - start
                 if i >= 0:
                     taken[who].append(1000 * seconds / (at_once * len(images[0])))
+                    worked[who].append(time.process_time() - began)
     ours, api = taken
-    return Compared(str(engine), settings.hint, Spread.of(ours), Spread.of(api), paired_ratio(api, ours))
+    ratios = paired_ratio(api, ours), paired_ratio(worked[1], worked[0])
+    return Compared(str(engine), settings.hint, Spread.of(ours), Spread.of(api), *ratios)
 
 
 def _backend_run(backend: Backend) -> Run:

@@ -16,7 +16,7 @@ def test_numbers_are_rounded_to_eight_bits():
 
 @pytest.mark.slow
 def test_layers_are_in_bf16_and_the_answer_is_nearly_the_same(exported, capsys):
-    path = exported("panoptic", canvas=(128, 224))
+    path = exported("panoptic")
     card = read_card(path)
     plain, other = both(card)
     seen = []
