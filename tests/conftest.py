@@ -11,6 +11,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Before NumPy and PyTorch are imported: their threads would wait for cores on which other workers compute.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# What is installed beside ONNX Runtime, and how fast it is, decides on no test; nothing is left in a user's cache.
+os.environ["SEGOPT_AUTO_OPENVINO"] = "off"
+os.environ["SEGOPT_CACHE"] = "off"
+
 # importlib mode leaves sys.path alone; `import tiny` and `import clips` need this folder on it.
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -33,6 +33,7 @@ FLOORS = {
             "frame",
             "segment",
             "driver",
+            "processor",
         ],
         ["files", "cuda", "sources"],
         ["model"],
@@ -66,7 +67,7 @@ FLOORS = {
         ["requirements", "evaluation", "reporting"],
         ["pytorch", "demo", "training"],
         ["latency", "merging", "footprint", "tracking", "gpu_session", "labeling"],
-        ["scale"],
+        ["scale", "plan", "openvino_api", "bf16"],
     ],
 }
 """From the ground up. The first is of whole houses."""

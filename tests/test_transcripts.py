@@ -22,7 +22,7 @@ CHANGING = [
     (r"\d+% busy", "N% busy"),
     (r" the bottleneck", ""),
     (r"\bwithin [\d.e-]+", "within N"),
-    (r"\b(segopt|torch|torchvision|onnx|TensorRT-RTX) \d[\w.+]*", r"\1 V"),
+    (r"\b(segopt|torch|torchvision|onnx|TensorRT-RTX|ONNX Runtime) \d[\w.+]*", r"\1 V"),
     (r"\s+", " "),
 ]
 """What is of a machine or a moment."""
@@ -105,7 +105,7 @@ def of(verb):
     return found
 
 
-@pytest.mark.parametrize("verb", ["info", "run", "eval"])
+@pytest.mark.parametrize("verb", ["info", "run", "eval", "bench"])
 def test_a_transcript_is_what_is_printed(place, verb):
     for line, text in of(verb):
         assert_printed(text, prints(place, line))
@@ -132,7 +132,15 @@ def test_that_of_the_doctor_names_what_it_looks_at():
 
 
 def test_every_transcript_is_held_against_the_program():
-    assert {line.split()[1] for _, line, _ in TRANSCRIPTS} == {"info", "run", "eval", "export", "build", "doctor"}
+    assert {line.split()[1] for _, line, _ in TRANSCRIPTS} == {
+        "info",
+        "run",
+        "eval",
+        "bench",
+        "export",
+        "build",
+        "doctor",
+    }
 
 
 def test_another_line_is_found_out():

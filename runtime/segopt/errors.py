@@ -61,6 +61,10 @@ class PlanWarning(UserWarning):
     """A plan was built on another model of GPU than the one that it runs on."""
 
 
+class SlotsWarning(UserWarning):
+    """All of a model's slots for detections were used on a frame, so that some may be missing."""
+
+
 class SuppressionWarning(UserWarning):
     """The fixed number of suppression steps in the graph did not converge on a frame."""
 

@@ -25,7 +25,7 @@ from segopt.decode import (
     decode_queries,
     decode_semantic,
 )
-from segopt.errors import SuppressionWarning, UsageError
+from segopt.errors import SlotsWarning, SuppressionWarning, UsageError
 from segopt.frame import Frame
 from segopt.inputs import frames_of
 from segopt.letterbox import Prepared, letterbox_frames
@@ -42,6 +42,7 @@ from segopt.thresholds import Thresholds, view_of
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from segopt.backends.openvino_compile import Hint, InferencePrecision
     from segopt.inputs import Picture
 
 
@@ -59,15 +60,19 @@ def load(
     stuff_area: int | None = None,
     precision: str | None = None,
     threads: int | None = None,
+    inference_precision: InferencePrecision | None = None,
+    hint: Hint = "latency",
 ) -> Segmenter:
     """Load a model that ``segopt export`` or ``segopt build`` made.
 
     Args:
         path: the model file, ``NAME.onnx`` or ``NAME.plan``; or a model folder, of which the file is taken that
             fits this machine (``Segmenter.path`` says which).
-        device: ``auto`` takes a GPU where one works, ``cpu`` and ``cuda`` insist; ``cuda:1`` is the second GPU;
-            ``tensorrt`` is ONNX Runtime's TensorRT provider; ``openvino`` is OpenVINO on the CPU, ``openvino:GPU``
-            and ``openvino:NPU`` on Intel's others. A plan runs on an NVIDIA GPU alone.
+        device: ``auto`` takes an NVIDIA GPU where one works, else the CPU: with ONNX Runtime, or with OpenVINO
+            where that is installed and faster on this file, for which both are timed once
+            (:attr:`Segmenter.notes` says so). ``cpu`` and ``cuda`` insist on ONNX Runtime; ``cuda:1`` is the
+            second GPU; ``tensorrt`` is ONNX Runtime's TensorRT provider; ``openvino`` is OpenVINO on the CPU,
+            ``openvino:GPU`` and ``openvino:NPU`` on Intel's others. A plan runs on an NVIDIA GPU alone.
         score_threshold: lowest score of a detection, 0 to 1; None takes the card's (0.5).
         mode: the view to give; None takes the model's own. A panoptic model also has a ``semantic`` and an
             ``instance`` view.
@@ -75,16 +80,23 @@ def load(
         stuff_area: panoptic: smallest stuff segment, in pixels of the frame; None takes the card's (4096). A query
             network's file takes none of the three thresholds: its own were fixed when it was exported.
         precision: ``fp32``, ``fp16`` or ``int8``: which file of a model folder; None takes the folder's own.
-        threads: CPU threads that the network computes with, where ONNX Runtime runs it; None takes one for each
+        threads: CPU threads that the network computes with, in ONNX Runtime or OpenVINO; None takes one for each
             core. A plan computes on the GPU alone.
+        inference_precision: OpenVINO's: ``f32``, or ``bf16`` on a device that has it, of a file of ``--precision
+            fp16``: what is half there is bf16, geometry stays in single precision. None is ``f32``.
+        hint: OpenVINO's: ``latency`` computes one inference at a time with all threads, ``throughput`` several at
+            once with fewer each, for :func:`segopt.run` and other callers of :meth:`Segmenter.submit`.
 
     Raises:
         CardError: the file (of a plan, or its sidecar) is missing, broken, or was not made by segopt.
         EngineError: the model does not load on this machine.
-        UsageError: a view that the model does not have, or a threshold or number of threads out of range.
+        UsageError: a view that the model does not have, a threshold or number of threads out of range, or bf16
+            where there is none.
     """
     path = Path(path)
     check_threads(threads)
+    if hint not in ("latency", "throughput"):
+        raise UsageError(f"hint {hint}: is neither latency nor throughput")
     if path.is_dir():
         from segopt.model_folder import choose
 
@@ -93,7 +105,7 @@ def load(
     if precision not in (None, card.precision):
         raise UsageError(f"{path}: is {card.precision}, not {precision}; export it with --precision {precision}")
     view, thresholds = view_of(card, path, mode, score_threshold, overlap_threshold, stuff_area)
-    backend = open_backend(path, device, threads)
+    backend = open_backend(path, device, threads, inference_precision=inference_precision, hint=hint)
     check_tensors(card, {**backend.inputs, **backend.outputs}, path)
     return Segmenter(card, backend, view, thresholds, path)
 
@@ -140,6 +152,7 @@ class Segmenter(Stages):
         self.thresholds = thresholds
         self._assemble = _QUERY_ASSEMBLERS[mode] if card.merge == "queries" else _ASSEMBLERS[mode]
         self._abandoned = False
+        self._slots_ran_out = False
 
     @classmethod
     def from_backend(
@@ -178,6 +191,11 @@ class Segmenter(Stages):
     def batch(self) -> int:
         """How many frames the model takes at once."""
         return self.card.batch
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines for a person: why this runtime was chosen, and what it could do besides."""
+        return self.backend.notes
 
     @property
     def names(self) -> dict[int, str]:
@@ -250,6 +268,8 @@ class Segmenter(Stages):
         """The first half of :meth:`finish`: what this view needs of the outputs, for each prepared frame."""
         if self.card.merge == "queries":
             return [decode_queries(outputs, i, letterbox) for i, letterbox in enumerate(prepared.letterboxes)]
+        if self.mode != "semantic" and not self._slots_ran_out:
+            self._look_at_slots(outputs, len(prepared.letterboxes))
         return [
             Decoded(
                 letterbox.frame,
@@ -261,6 +281,18 @@ class Segmenter(Stages):
             )
             for i, letterbox in enumerate(prepared.letterboxes)
         ]
+
+    def _look_at_slots(self, outputs: Outputs, frames: int) -> None:
+        """Say once that the last slot, which has the lowest score, holds an object."""
+        last = outputs["scores"][:frames, -1].astype(np.float32)
+        if (last >= self.thresholds.score).any():
+            self._slots_ran_out = True
+            warnings.warn(
+                f"all {self.card.max_detections} slots of the model hold an object with a score from "
+                f"{self.thresholds.score:g} on, so more may be missing; export it with more --max-detections",
+                SlotsWarning,
+                stacklevel=2,
+            )
 
     def assemble(self, found: Decoded | Queries) -> Result:
         """The second half of :meth:`finish`: paste masks and merge."""

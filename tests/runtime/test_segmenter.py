@@ -16,7 +16,7 @@ import clips
 import segopt
 import tiny
 from segopt.backends import Backend
-from segopt.errors import CardError, EngineError, SegoptError, SuppressionWarning, UsageError
+from segopt.errors import CardError, EngineError, SegoptError, SlotsWarning, SuppressionWarning, UsageError
 from segopt.model.card import METADATA_KEY, MODES
 
 BRIGHT = np.full((*tiny.CANVAS, 3), 200, np.uint8)
@@ -167,6 +167,24 @@ def test_what_was_decoded_is_merged_whatever_its_score(panoptic_engine):
     prepared = low.prepare([DARK])
     (found,) = low.decode(prepared, low.infer(prepared))
     assert [segment.category_id for segment in high.assemble(found).segments] == [1, 3, 1]
+
+
+def test_a_frame_that_fills_all_slots_is_said_once(tmp_path):
+    engine = tiny.panoptic_engine(tmp_path / "panoptic.onnx", slots=3)
+    with segopt.load(engine, score_threshold=0.2) as segmenter:
+        with pytest.warns(SlotsWarning, match=r"all 3 slots .* from 0.2 on.*; .*--max-detections"):
+            segmenter(DARK)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            segmenter(DARK)
+
+
+@pytest.mark.parametrize(("slots", "threshold", "mode"), [(4, 0.2, None), (3, 0.5, None), (3, 0.2, "semantic")])
+def test_free_slots_are_not_mentioned(tmp_path, slots, threshold, mode):
+    engine = tiny.panoptic_engine(tmp_path / "panoptic.onnx", slots=slots)
+    with warnings.catch_warnings(), segopt.load(engine, score_threshold=threshold, mode=mode) as one:
+        warnings.simplefilter("error")
+        one(DARK)
 
 
 def test_the_cards_thresholds_are_the_defaults(tmp_path):

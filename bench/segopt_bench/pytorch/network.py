@@ -39,13 +39,13 @@ class TorchBackend(Backend):
         self.name = f"PyTorch {torch.__version__} (CPU)"
         self.inputs = input_specs(card)
         self.outputs = output_specs(card)
-        self._graph = graph
+        self.graph = graph
 
     def infer(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         """See :class:`segopt.backends.Backend`."""
         with torch.no_grad():
-            tensors = self._graph(torch.from_numpy(inputs["image"]))
-        return {name: t.numpy() for name, t in zip(self._graph.output_names, tensors, strict=True)}
+            tensors = self.graph(torch.from_numpy(inputs["image"]))
+        return {name: t.numpy() for name, t in zip(self.graph.output_names, tensors, strict=True)}
 
     def close(self) -> None:
         """Nothing to release."""

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from segopt import processor
+
 UNKNOWN = "not available"
 _PACKAGES = (
     "segopt",
@@ -23,6 +25,7 @@ _PACKAGES = (
     "opencv-python-headless",
     "onnxruntime",
     "onnxruntime-gpu",
+    "openvino",
     "tensorrt",
     "tensorrt-rtx",
     "torch",
@@ -72,12 +75,11 @@ class Moment:
 
 def describe_machine() -> Machine:
     """Look at this machine."""
-    model = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", _read("/proc/cpuinfo") or "", flags=re.MULTILINE)
     memory = re.search(r"^MemTotal:\s*(\d+) kB", _read("/proc/meminfo") or "", flags=re.MULTILINE)
     quota = (_read("/sys/fs/cgroup/cpu.max") or "max").split()
     return Machine(
-        cpu=model[1].strip() if model else platform.processor() or platform.machine(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cpu=processor.name(),
+        cores=processor.cores(),
         memory_gib=int(memory[1]) / 2**20 if memory else None,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cpu_limit=None if quota[0] == "max" else f"{int(quota[0]) / int(quota[1]):.2g} CPUs",

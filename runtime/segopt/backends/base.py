@@ -68,6 +68,8 @@ class Backend(ABC):
     outputs: Mapping[str, TensorSpec]
     depth: int = 1
     """How many inferences can be under way at once."""
+    notes: tuple[str, ...] = ()
+    """Lines for a person: why it was chosen, and what it could do besides."""
 
     @abstractmethod
     def infer(self, inputs: Tensors) -> dict[str, NDArray[np.generic]]:

@@ -12,6 +12,7 @@ from segopt.cli.engines import take
 from segopt.cli.run import DEVICES, check_device
 from segopt.cli.steps import counting
 from segopt.cli.weight_files import InstanceWeights, SemanticWeights, weight_files
+from segopt.errors import UsageError
 
 if TYPE_CHECKING:
     from segopt_bench.latency.report import Report
@@ -45,6 +46,18 @@ def bench(
         bool, typer.Option("--accuracy", help="Evaluate all of them on synthetic scenes with ground truth, too.")
     ] = False,
     scenes: Annotated[int, typer.Option(metavar="N", help="--accuracy: how many scenes.", min=1)] = 50,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Say what each model costs: latency alone, frames a second with cameras, memory, and what limits "
+            "them; PyTorch takes no part.",
+        ),
+    ] = False,
+    cameras: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="--plan: how many cameras at once.", show_default="4"),
+    ] = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Show the slowest nodes and operators, from ONNX Runtime's profile.")
     ] = False,
@@ -76,7 +89,21 @@ def bench(
     from segopt_bench.latency.benchmark import Request, run_benchmark
     from segopt_bench.latency.contenders import EagerOptions
 
+    others = {
+        "--accuracy": accuracy,
+        "--compile": compiled,
+        "--layers": layers,
+        "--report": report is not None,
+        "--weights": weights is not None or semantic_weights is not None or instance_weights is not None,
+    }
+    if plan and (idle := [name for name, value in others.items() if value]):
+        raise UsageError(f"--plan measures models alone: leave {', '.join(idle)} out")
+    if cameras is not None and not plan:
+        raise UsageError("--cameras is for --plan; add it, or leave --cameras out")
     engines = [take(each, device) for each in (*engine, *(more or ()))]
+    if plan:
+        _plan(engines, 4 if cameras is None else cameras, device, data, pictures, rounds, json, overwrite)
+        return
     if report is not None:
         from segopt_bench.latency.markdown import check_report, write_report
         from segopt_bench.latency.plots import need_matplotlib
@@ -108,6 +135,39 @@ def bench(
         typer.echo(f"figures: {json}")
     if report is not None:
         typer.echo(f"report: {write_report(report, found, overwrite=overwrite)}")
+
+
+def _plan(
+    engines: list[Path],
+    cameras: int,
+    device: str,
+    data: str | None,
+    pictures: int,
+    rounds: int,
+    json: Path | None,
+    overwrite: bool,
+) -> None:
+    from segopt.files.atomic import check_new, check_writable, write_json
+    from segopt_bench.plan.planning import lines, make_plans
+    from segopt_bench.reporting.machine import describe_machine, this_moment, warnings
+
+    if json is not None:
+        check_new(json, overwrite=overwrite)
+        check_writable(json)
+    machine, before = describe_machine(), this_moment()
+    plans = make_plans(engines, cameras=cameras, device=device, data=data, pictures=pictures, rounds=rounds)
+    for plan in plans:
+        for line in lines(plan):
+            typer.echo(line)
+        for note in plan.found.notes:
+            typer.echo(f"note: {note}")
+    typer.echo(f"pictures: {plans[0].found.frames}; each camera's results are drawn and encoded")
+    typer.echo(f"machine: {machine.cpu}, {machine.cores} cores; {machine.gpu or 'no GPU'}")
+    for warning in warnings(before, this_moment(), machine.cores):
+        typer.echo(f"doubtful: {warning}")
+    if json is not None:
+        write_json(json, {"plans": [plan.to_json() for plan in plans]}, overwrite=overwrite)
+        typer.echo(f"figures: {json}")
 
 
 def _show(report: Report) -> None:

@@ -23,7 +23,17 @@ Precision = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        metavar="N", help="CPU threads of ONNX Runtime; a plan needs none.", show_default="one for each core"
+        metavar="N",
+        help="CPU threads of ONNX Runtime or OpenVINO; a plan needs none.",
+        show_default="one for each core",
+    ),
+]
+InferencePrecision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="f32|bf16",
+        help="OpenVINO: bf16 computes what is half in an fp16 file in bf16, on CPUs that have it.",
+        show_default="f32",
     ),
 ]
 

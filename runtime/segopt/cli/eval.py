@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segopt.cli.engines import Precision, SomeEngine, take
+from segopt.cli.engines import InferencePrecision, Precision, SomeEngine, take
 from segopt.cli.run import DEVICES, View, check_device
 from segopt.cli.steps import counting
 from segopt.cli.weight_files import InstanceWeights, SemanticWeights, weight_files
@@ -79,6 +79,7 @@ def eval(
             metavar=DEVICES, callback=check_device, help="Where to run; auto takes a GPU where one works."
         ),
     ] = "auto",
+    inference_precision: InferencePrecision = None,
     precision: Precision = None,
 ) -> None:
     """Measure accuracy: mIoU (semantic), box and mask AP (instance), PQ (panoptic), VPQ and STQ (video)."""
@@ -115,7 +116,12 @@ def eval(
         own, other = _evaluate_engine(
             take(engine, device, precision),
             opened,
-            {"device": device, "score_threshold": score_threshold, "stuff_area": stuff_area},
+            {
+                "device": device,
+                "score_threshold": score_threshold,
+                "stuff_area": stuff_area,
+                "inference_precision": inference_precision,
+            },
             against,
             files,
             {"modes": [mode.value] if mode else None, "limit": limit},
@@ -145,6 +151,8 @@ def _evaluate_engine(
 
     with ExitStack() as opened:
         segmenter = opened.enter_context(load(engine, **loading))
+        for note in segmenter.notes:
+            typer.echo(f"note: {note}")
         # Before the long work: the other one may be missing.
         other = None if against is None else _other(against, segmenter, loading, weights, opened)
         with counting(engine.name) as progress:
@@ -166,7 +174,8 @@ def _other(
 
     if against != _TORCH:
         same = {"score_threshold": segmenter.thresholds.score, "stuff_area": segmenter.thresholds.stuff_area}
-        other = opened.enter_context(load(against, **{**loading, **same}))
+        # It is what the model's precision is measured against.
+        other = opened.enter_context(load(against, **{**loading, **same, "inference_precision": None}))
         if other.card.categories != segmenter.card.categories:
             raise UsageError(f"--against {against}: has other classes; their scores cannot be compared")
         return other

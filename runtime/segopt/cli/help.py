@@ -19,7 +19,7 @@ COMMON: Mapping[str, tuple[str, ...]] = {
     "build": ("runtime", "output", "verify_on", "overwrite"),
     "run": ("engine", "output", "save", "track", "show", "preview", "score_threshold", "overwrite"),
     "eval": ("engine", "data", "against", "predictions", "weights", "limit", "json", "device"),
-    "bench": ("engine", "data", "rounds", "accuracy", "layers", "json", "report", "device"),
+    "bench": ("engine", "data", "rounds", "plan", "cameras", "accuracy", "layers", "json", "report", "device"),
     "label": ("engine", "output", "workers", "cpus_per_worker", "gpus_per_worker", "address", "format", "track"),
     "wrap": ("classes", "kind", "family", "semantic", "instance", "size", "take", "output"),
 }
@@ -28,7 +28,7 @@ COMMON: Mapping[str, tuple[str, ...]] = {
 PRECISION: Mapping[str, tuple[str, ...]] = {
     "export": ("precision", "calibration", "target", "max_detections", "proposals", "no_build"),
     "build": ("timing_cache", "workspace", "optimization_level", "tf32", "precision"),
-    "run": ("device", "threads", "precision"),
+    "run": ("device", "threads", "inference_precision", "precision"),
     "wrap": ("precision", "calibration", "target"),
     "label": ("device", "precision"),
 }
@@ -58,6 +58,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "bench": (
         "segopt bench --engine panoptic.onnx",
+        "segopt bench --engine panoptic.onnx int8.onnx --plan --cameras 6 --data street.mp4",
         "segopt bench --engine engines/*.onnx --accuracy --report out",
     ),
     "label": (

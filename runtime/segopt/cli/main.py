@@ -17,7 +17,7 @@ import typer
 
 from segopt import interrupts
 from segopt.cli.help import Program, Verb
-from segopt.errors import PlanWarning, SegoptError, UsageError, printable
+from segopt.errors import PlanWarning, SegoptError, SlotsWarning, UsageError, printable
 from segopt.native_library import missing_library
 from segopt.version import __version__
 
@@ -123,7 +123,7 @@ def _run() -> int:
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     """A warning of segopt as one line; those of other packages are for their developers."""
-    if issubclass(category, PlanWarning):
+    if issubclass(category, (PlanWarning, SlotsWarning)):
         print(f"segopt: warning: {message}", file=sys.stderr)
 
 

@@ -9,11 +9,11 @@ import time
 from collections.abc import Collection
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from segopt.cli.engines import Engine, Precision, ScoreThreshold, StuffArea, Threads, take
+from segopt.cli.engines import Engine, InferencePrecision, Precision, ScoreThreshold, StuffArea, Threads, take
 from segopt.cli.run_many import drive_many, expand, folders_of
 from segopt.cli.run_report import (
     progress,
@@ -136,11 +136,12 @@ def run(
         typer.Option(
             metavar=DEVICES,
             callback=check_device,
-            help="auto takes a GPU where one works; cuda:1 is the second; tensorrt is ONNX Runtime's; openvino "
-            "for CPUs, openvino:GPU or :NPU for Intel's.",
+            help="auto takes a GPU where one works, else the faster of ONNX Runtime and OpenVINO; cuda:1 is the "
+            "second; tensorrt is ONNX Runtime's; openvino for CPUs, openvino:GPU or :NPU for Intel's.",
         ),
     ] = "auto",
     threads: Threads = None,
+    inference_precision: InferencePrecision = None,
     precision: Precision = None,
 ) -> None:
     """Run a model on pictures, a video, a camera or a stream.
@@ -199,6 +200,9 @@ def run(
                 device=device,
                 precision=precision,
                 threads=threads,
+                inference_precision=cast("Any", inference_precision),
+                # A live frame that waits behind another one in the network only grows old there.
+                hint="latency" if any(each.live for each in opened) else "throughput",
                 score_threshold=score_threshold,
                 mode=mode.value if mode else None,
                 stuff_area=stuff_area,
@@ -207,6 +211,7 @@ def run(
         for branch, origin in segmenter.card.weights.items():
             if origin.is_random:
                 typer.echo(f"note: {segmenter.card.networks[branch]} has RANDOM weights: its answers mean nothing")
+        say_notes(segmenter.notes)
         board = None if preview is None else stack.enter_context(_preview(preview)).board
         more: list[list[Sink]] = []
         for each, folder in zip(opened, folders, strict=True):

@@ -15,6 +15,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from segopt import processor
 from segopt.doctor import probes
 from segopt.doctor.findings import PROBE_SECONDS, TIMED_OUT, Facts, Finding, installed_version, package
 from segopt.doctor.gpu import gpu_findings
@@ -43,6 +44,7 @@ def examine() -> list[Finding]:
         *_opencv(facts["opencv"], jetson),
         _pyav(facts["pyav"]),
         *gpu_findings(facts, jetson=jetson),
+        package("OpenVINO", facts["openvino"], 'pip install "segopt[openvino]"', _openvino),
         *(_distribution(name) for name in ("torch", "torchvision", "onnx", "onnxscript")),
     ]
 
@@ -52,6 +54,7 @@ _MODULES = {
     "opencv": "cv2",
     "pyav": "av",
     "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
     "tensorrt": "tensorrt",
     "tensorrt_lean": "tensorrt_lean",
     "tensorrt_rtx": "tensorrt_rtx",
@@ -90,11 +93,16 @@ def _installed(module: str) -> bool:
         return False
 
 
+def _openvino(facts: Facts) -> str:
+    devices = [f"{name} ({', '.join(kinds)})" for name, kinds in facts["devices"].items()]
+    return f"{facts['version']}, devices: {', '.join(devices) or 'none'}"
+
+
 def _machine() -> Finding:
     system = f"{platform.system()} {platform.release()} {platform.machine()}"
     board, release = _read(_JETSON_MODEL).strip("\0\n "), jetson_release(_read(_JETSON_RELEASE))
     parts = [board, release, system, f"{os.cpu_count()} CPU cores"]
-    if "avx512_vnni" in (flags := _cpu_flags()) or "avx_vnni" in flags:
+    if processor.flags() & {"avx512_vnni", "avx_vnni"}:
         parts.append("VNNI (fast INT8)")
     return Finding("Machine", "ok", ", ".join(part for part in parts if part))
 
@@ -107,12 +115,6 @@ def jetson_release(text: str) -> str:
     major = int(match[1])
     jetpack = {32: " (JetPack 4)", 34: " (JetPack 5)", 35: " (JetPack 5)", 36: " (JetPack 6)"}
     return f"L4T {major}.{match[2]}{jetpack.get(major, ' (JetPack 7)' if major >= 38 else '')}"
-
-
-def _cpu_flags() -> set[str]:
-    text = _read(Path("/proc/cpuinfo"))
-    match = re.search(r"^flags\s*:(.*)$", text, flags=re.MULTILINE)
-    return set(match[1].split()) if match else set()
 
 
 def _read(path: Path) -> str:

@@ -74,6 +74,15 @@ def onnxruntime() -> Facts:
     return {"version": onnxruntime.__version__, "providers": providers, **trouble}
 
 
+def openvino() -> Facts:
+    """Version, the devices that it finds, and what they compute in."""
+    import openvino
+
+    core = openvino.Core()
+    devices = {name: list(core.get_property(name, "OPTIMIZATION_CAPABILITIES")) for name in core.available_devices}
+    return {"version": str(openvino.__version__).partition("-")[0], "devices": devices}
+
+
 def _provider_trouble(onnxruntime: Any, name: str) -> str:
     """What the dynamic linker says against a provider, ``cuda`` or ``tensorrt``; empty where it loads."""
     with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
@@ -126,6 +135,7 @@ PROBES: dict[str, Callable[[], Facts]] = {
     "opencv": opencv,
     "pyav": pyav,
     "onnxruntime": onnxruntime,
+    "openvino": openvino,
     "tensorrt": tensorrt,
     "tensorrt_lean": tensorrt_lean,
     "tensorrt_rtx": tensorrt_rtx,

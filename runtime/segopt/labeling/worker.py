@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from segopt.backends.choice import settled
 from segopt.errors import (
     CardError,
     EngineError,
@@ -174,7 +175,9 @@ def _load(settings: Settings) -> Segmenter:
     if hash_of(path) != job.sha256:
         raise EngineError(f"{path}: is another file on this machine than the job's; give every one the same")
     cv2.setNumThreads(settings.threads)
-    return load(path, device=settings.device, mode=job.view, threads=settings.threads, **settings.limits)
+    # Shards of one job, on however many machines, are computed by one runtime.
+    device = settled(settings.device, path)
+    return load(path, device=device, mode=job.view, threads=settings.threads, **settings.limits)
 
 
 def _since(start: float) -> float:

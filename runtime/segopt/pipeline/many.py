@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from segopt.backends.base import Pending
 from segopt.errors import SourceBrokenError
 from segopt.pipeline.channel import Channel
 from segopt.pipeline.clock import StageClock, StageTime
@@ -51,15 +53,22 @@ class Feed:
     """Since when its reader waits for a frame, by :func:`time.monotonic`."""
 
 
+_Taken = list[tuple[int, SourceFrame]]
+"""Frames of a batch, each with the number of its source."""
+
+
 class _Many:
     """State that the threads share."""
 
     def __init__(self, feeds: Sequence[Feed], segmenter: Stages, batch: int) -> None:
         self.feeds, self.segmenter, self.batch = feeds, segmenter, batch
-        limit = 2 * batch + 2
+        # A live frame that waits behind another one in the network only grows old there.
+        self.depth = 1 if any(feed.source.live for feed in feeds) else segmenter.depth
+        # Those in the network, a batch on its way to it, and what is behind it.
+        limit = (self.depth + 1) * batch + 2
         self.slots = Slots([feed.source.live for feed in feeds], limit)
-        self.to_infer: Channel[tuple[list[tuple[int, SourceFrame]], Any]] = Channel(1)
-        self.to_sort: Channel[tuple[list[tuple[int, SourceFrame]], Any, Any]] = Channel(2)
+        self.to_infer: Channel[tuple[_Taken, Any]] = Channel(1)
+        self.to_sort: Channel[tuple[_Taken, Any, Any]] = Channel(2)
         # As many as can be on their way, so that sorting never waits for one of them.
         self.to_finish: list[Channel[tuple[SourceFrame, Any]]] = [Channel(limit) for _ in feeds]
         self.lanes = [Lanes(feed.sinks, None, partial(self.fail, i)) for i, feed in enumerate(feeds)]
@@ -125,12 +134,22 @@ class _Many:
             self.to_infer.finish()
 
     def infer(self) -> None:
+        under_way: deque[tuple[_Taken, Any, float, Pending[Any]]] = deque()
+        done = 0.0
         try:
-            while (work := self.to_infer.get()) is not None:
-                taken, prepared = work
-                start = time.perf_counter()
-                outputs = self.segmenter.infer(prepared)
-                self.inferring.add(time.perf_counter() - start, len(taken))
+            while True:
+                # What is done is never kept back for frames that have not come yet.
+                work = self.to_infer.take() if under_way else self.to_infer.get()
+                if work is not None:
+                    under_way.append((*work, time.perf_counter(), self._start(work[1])))
+                    if len(under_way) < self.depth:
+                        continue
+                elif not under_way:
+                    return
+                taken, prepared, start, pending = under_way.popleft()
+                outputs = pending.result()
+                start, done = max(start, done), time.perf_counter()
+                self.inferring.add(done - start, len(taken))
                 if not self.to_sort.put((taken, prepared, outputs)):
                     return
         except BaseException as error:
@@ -138,6 +157,13 @@ class _Many:
         finally:
             self.to_infer.abort()
             self.to_sort.finish()
+
+    def _start(self, prepared: Any) -> Pending[Any]:
+        """Begin an inference. What goes wrong is raised when its turn comes, after the results before it."""
+        try:
+            return self.segmenter.submit(prepared)
+        except Exception as error:
+            return Pending(partial(_raise, error))
 
     def sort(self) -> None:
         try:
@@ -292,6 +318,10 @@ def run_many(
     if run.error is not None:
         raise run.error
     return interrupts[0] if interrupts else None
+
+
+def _raise(error: Exception) -> Any:
+    raise error
 
 
 def _thread(name: str, work: Callable[[], None]) -> threading.Thread:

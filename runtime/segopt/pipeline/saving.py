@@ -89,7 +89,7 @@ def run(
         with held():
             stack.enter_context(claimed(saves, folder, opened, overwrite=overwrite))
         if not isinstance(segmenter, Segmenter):
-            segmenter = stack.enter_context(load(segmenter))
+            segmenter = stack.enter_context(load(segmenter, hint="latency" if opened.live else "throughput"))
         return run_claimed(
             segmenter,
             opened,

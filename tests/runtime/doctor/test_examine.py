@@ -77,6 +77,7 @@ def test_it_looks_for_everything_that_segopt_can_use(findings):
         "OpenCV windows",
         "OpenCV GStreamer",
         "ONNX Runtime",
+        "OpenVINO",
         "NVIDIA GPU",
         "cuda-bindings",
         "TensorRT",
