@@ -7,13 +7,13 @@ of threads and pair of versions, and the times are kept in the user's cache fold
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import json
 import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -162,7 +162,8 @@ def _openvino(path: Path, threads: int | None, hint: Hint) -> Backend:
 def _name(path: Path, threads: int | None) -> str:
     from segopt.backends.openvino_compile import hash_of
 
-    versions = [metadata.version(name) for name in ("onnxruntime", "openvino")]
+    # By the module: the distribution may be onnxruntime-gpu.
+    versions = [importlib.import_module(name).__version__ for name in ("onnxruntime", "openvino")]
     return "device-auto-" + cache.key_of(
         hash_of(path), versions, processor.name(), sorted(processor.flags()), processor.cores(), threads
     )
