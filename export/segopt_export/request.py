@@ -83,6 +83,9 @@ class ExportRequest:
     calibration: Pictures | None = None
     """Half precision and INT8: the pictures that layers' values are looked at on. Half precision and random
     weights can do with a synthetic one."""
+    int8_loss: float | None = None
+    """INT8: points of agreement with the file before it is quantized that may be lost; layers are chosen for the
+    time that they save. None leaves out each layer that adds much noise."""
     output: Path | None = None
 
 
