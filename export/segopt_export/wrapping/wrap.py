@@ -150,6 +150,10 @@ def _in_int8(request: WrapRequest, model: ModelProto, images: NDArray[np.uint8],
 
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
         raise ExportError(f"{request.model}: is in INT8 already; leave --precision out")
+    # The quantizer wants one version of the operators to be named; others come of ONNX Runtime's optimizer.
+    version = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    del model.opset_import[:]
+    model.opset_import.append(onnx.helper.make_opsetid("", version))
     batches = [images[start : start + request.batch] for start in range(0, len(images), request.batch)]
     over_canvas = card.mask_size is not None
     return quantize(
