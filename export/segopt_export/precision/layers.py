@@ -6,7 +6,7 @@ from onnx import ModelProto, NodeProto
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators that multiply by trained weights: nearly all of a network's arithmetic. Those are meant whose second
-input is a constant."""
+input is a constant; products, by a table of two sides."""
 
 # What stands between the layers of a network; everything else is the beginning of geometry or of a decision.
 _PASSES = frozenset(
@@ -18,8 +18,9 @@ _PASSES = frozenset(
 
 def layers_of(model: ModelProto) -> list[NodeProto]:
     """The layers, in the order of the graph's nodes."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    return [node for node in model.graph.node if node.op_type in LAYERS and node.input[1] in constants]
+    sides = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
+    layers = [node for node in model.graph.node if node.op_type in LAYERS and node.input[1] in sides]
+    return [node for node in layers if node.op_type != "MatMul" or sides[node.input[1]] == 2]
 
 
 def with_names(model: ModelProto) -> ModelProto:
