@@ -147,6 +147,9 @@ def test_in_int8_products_by_weights_are_integers_and_the_rest_is_as_it_was(fold
     assert "DequantizeLinear" not in weights
     with segopt.load(made.path) as segmenter:
         assert len(segmenter(frames(SHAPES[1], 1)[0]).segments) > 2
+    if target == "tensorrt":
+        pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (pip install 'segopt[rtx]')")
+        assert segopt.build(made.path, runtime="tensorrt-rtx").path.stat().st_size > 1e5
 
 
 @pytest.mark.parametrize("mode", ["semantic", "instance"])
