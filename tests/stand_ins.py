@@ -46,6 +46,19 @@ class DetrLike(nn.Module):
         return (self.boxes(x) * 2).sigmoid(), self.logits(x) * 4, (masks - masks.mean((2, 3), keepdim=True)) * 6
 
 
+class DeepDetrLike(DetrLike):
+    """With masks of two layers, and class logits behind a product by weights, as transformers have them."""
+
+    def __init__(self, queries=14, classes=5, size=CANVAS):
+        super().__init__(queries, classes, size)
+        self.features = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 3, padding=1))
+        self.hidden = nn.Linear(classes, classes)
+
+    def forward(self, x):
+        boxes, _, masks = super().forward(x + self.features(x))
+        return boxes, self.logits(x) * 4 + self.hidden(self.logits(x)), masks
+
+
 class MaskRcnnLike(nn.Module):
     """Detections without an axis of the batch, in no order, two of them without a score."""
 

@@ -9,6 +9,7 @@ import pytest
 import tiny
 from segopt.model.card import Card
 from segopt.model.categories import Category
+from segopt.model.int8_choice import Int8Choice, Int8Point
 from segopt.model.reading import read_card
 from segopt.model.sidecar import PlanRecord
 
@@ -46,6 +47,15 @@ def test_cards_of_golden_models_fit(name):
 @pytest.mark.parametrize("make", [tiny.semantic_engine, tiny.panoptic_engine], ids=lambda make: make.__name__)
 def test_cards_of_this_version_fit(make, tmp_path):
     assert problems(json.loads(read_card(make(tmp_path / "e.onnx")).to_json())) == []
+
+
+def test_a_card_that_says_how_its_layers_were_chosen_fits(tmp_path):
+    card = read_card(tiny.semantic_engine(tmp_path / "e.onnx"))
+    choice = Int8Choice(1.0, 0.5, 4, 3, 4, 0.9, (Int8Point(2, 0.4, 0.1), Int8Point(3, 0.9, 0.5)))
+    said = json.loads(dataclasses.replace(card, precision="int8", int8=choice).to_json())
+    assert problems(said) == []
+    said["int8"]["lost"] = 101
+    assert problems(said)
 
 
 @pytest.mark.slow

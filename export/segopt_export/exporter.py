@@ -30,11 +30,11 @@ from segopt_export.onnx_file.writing import add_card, write
 from segopt_export.precision.fitting import (
     Fitted,
     fit_to_half,
-    note_on_quantized,
     pictures_for_int8,
     rest_in_half,
 )
 from segopt_export.precision.int8 import quantize
+from segopt_export.precision.notes import notes_on_quantized
 from segopt_export.request import (
     DEFAULT_CANVAS,
     DEFAULT_NETWORKS,
@@ -113,10 +113,13 @@ def export(request: ExportRequest, *, step: Step = no_step) -> Exported:
         card = replace(card, half_share=half_share(model), float_layers=fitted.float_layers)
     notes += fitted.notes
     if request.precision == "int8":
-        with step("INT8: scales of every layer, and the noise that they make"):
-            quantized = quantize(model, [picture.numpy() for picture in fitted.pictures], request.target)
-        model, card = quantized.model, replace(card, float_layers=tuple(quantized.float_layers))
-        notes.append(note_on_quantized(quantized, "FP16" if card.half_share else "FP32"))
+        cost = "the noise that they make" if request.int8_loss is None else "what the answer loses by each"
+        with step(f"INT8: scales of every layer, and {cost}"):
+            images = [picture.numpy() for picture in fitted.pictures]
+            quantized = quantize(model, images, request.target, max_loss=request.int8_loss)
+        model = quantized.model
+        card = replace(card, float_layers=tuple(quantized.float_layers), int8=quantized.choice)
+        notes += notes_on_quantized(quantized, "FP16" if card.half_share else "FP32")
     notes += target_notes(request.target, model)
     add_card(model, card)
     figures: list[Figure] = [*own_figures]
@@ -125,8 +128,8 @@ def export(request: ExportRequest, *, step: Step = no_step) -> Exported:
     def check(file: Path) -> None:
         figures.extend(check_parity(graph, file, pictures, bounds))
 
-    images = "1 image" if len(pictures) == 1 else f"{len(pictures)} images"
-    with step(f"check: ONNX Runtime against PyTorch on {images}"):
+    several = "1 image" if len(pictures) == 1 else f"{len(pictures)} images"
+    with step(f"check: ONNX Runtime against PyTorch on {several}"):
         write(model, path, verify=check)
     return Exported(path, card, figures, notes)
 

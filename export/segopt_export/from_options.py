@@ -17,7 +17,7 @@ from segopt_export import exporter
 from segopt_export.exported import Exported
 from segopt_export.networks.families import Style
 from segopt_export.networks.table import NETWORKS, QUERY_NETWORKS, Branch
-from segopt_export.plain_options import height_and_width, one_of
+from segopt_export.plain_options import height_and_width, one_of, points_for_int8
 from segopt_export.precision.fitting import Precision
 from segopt_export.request import ExportRequest
 from segopt_export.static.limits import DetectionLimits, RoiAlign, Target
@@ -60,6 +60,7 @@ def export(
     frozen_norm_eps: float | None = None,
     precision: str = "fp32",
     calibration: str | os.PathLike[str] | Sequence[Frame] | None = None,
+    int8_loss: float | None = None,
     target: str = "cpu",
     output: str | os.PathLike[str] | None = None,
 ) -> Exported:
@@ -120,6 +121,8 @@ def export(
             ImageNet.
         precision: ``fp32``, ``fp16`` or ``int8``.
         calibration: fp16 and int8: folder of pictures like yours, or the pictures, uint8 BGR [h, w, 3] each.
+        int8_loss: int8: points of agreement with the file before it is quantized that may be lost, such as 1.0;
+            layers are chosen for the time that they save. None leaves out each layer that adds much noise.
         target: ``cpu`` or ``tensorrt``: what the graph is made fast for; it runs on both.
         output: the ``.onnx`` file; None is ``engines/MODE-NETWORKS-PRECISION.onnx`` in the current folder.
 
@@ -164,6 +167,7 @@ def export(
         frozen_norm_eps=frozen_norm_eps,
         precision=precision,
         calibration=calibration,
+        int8_loss=int8_loss,
         target=target,
         output=output,
     )
@@ -203,6 +207,7 @@ def request_of(
     frozen_norm_eps: float | None = None,
     precision: str = "fp32",
     calibration: str | os.PathLike[str] | Sequence[Frame] | None = None,
+    int8_loss: float | None = None,
     target: str = "cpu",
     output: str | os.PathLike[str] | None = None,
 ) -> ExportRequest:
@@ -266,6 +271,7 @@ def request_of(
         proposals=proposals,
         target=cast("Target", one_of("target", target, get_args(Target))),
         precision=checked_precision,
+        int8_loss=points_for_int8(int8_loss, precision),
         calibration=os.fspath(calibration) if isinstance(calibration, (str, os.PathLike)) else calibration,
         output=None if output is None else Path(output),
     )

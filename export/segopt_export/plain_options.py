@@ -59,3 +59,18 @@ def three_numbers(value: Numbers | None, option: str, example: str) -> tuple[flo
     except (ValueError, TypeError):
         raise UsageError(f"--{option} {value}: give three numbers, such as {example}") from None
     return red, green, blue
+
+
+def points_for_int8(value: float | None, precision: str) -> float | None:
+    """Points of agreement that INT8 may lose, above 0 and up to 100; None stays None.
+
+    Raises:
+        UsageError: out of range, or the precision is another.
+    """
+    if value is None:
+        return None
+    if precision != "int8":
+        raise UsageError(f"--int8-loss is for --precision int8; {precision} loses nothing that it could bound")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 100:
+        raise UsageError(f"--int8-loss {value}: give points of agreement that may be lost, above 0, such as 1.0")
+    return float(value)

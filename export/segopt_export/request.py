@@ -83,6 +83,9 @@ class ExportRequest:
     calibration: Pictures | None = None
     """Half precision and INT8: the pictures that layers' values are looked at on. Half precision and random
     weights can do with a synthetic one."""
+    int8_loss: float | None = None
+    """INT8: points of agreement with the file before it is quantized that may be lost; layers are chosen for the
+    time that they save. None leaves out each layer that adds much noise."""
     output: Path | None = None
 
 
@@ -158,8 +161,6 @@ def check_queries(request: ExportRequest, networks: Mapping[Branch, Network]) ->
         )
     if limits.map_scale != 1 and request.mode != "panoptic":
         raise ExportError(f"map scale is {limits.map_scale}, and is for panoptic exports alone; leave it out")
-    if request.precision == "int8":
-        raise ExportError(f"{of_queries[0]}: query networks are not exported in INT8; give --precision fp16")
     if (limits.max_detections or 1) > MAX_SLOTS:
         raise ExportError(
             f"max detections is {limits.max_detections}, and a query network keeps at most {MAX_SLOTS}; give less"

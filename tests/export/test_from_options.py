@@ -89,7 +89,9 @@ def test_numbers_paths_and_pictures_reach_their_places():
     assert (request.batch, request.precision, request.target) == (2, "fp16", "tensorrt")
     assert request.calibration is pictures
     assert request.output == Path("out/e.onnx")
-    assert request_of("semantic", precision="int8", calibration=Path("in")).calibration == "in"
+    request = request_of("semantic", precision="int8", calibration=Path("in"), int8_loss=1)
+    assert (request.calibration, request.int8_loss) == ("in", 1.0)
+    assert request_of("semantic", precision="int8").int8_loss is None
 
 
 @pytest.mark.parametrize(("size", "canvas"), [((64, 96), (64, 96)), ([64, 96], (64, 96)), ("64x96", (64, 96))])
@@ -104,6 +106,11 @@ def test_a_size_is_height_and_width(size, canvas):
         ("semantic", {"precision": "fp8"}, "--precision fp8 is unknown"),
         ("semantic", {"target": "gpu"}, "--target gpu is unknown"),
         ("semantic", {"calibration": "in"}, "--calibration is for --precision fp16 and int8"),
+        ("semantic", {"int8_loss": 1.0}, "--int8-loss is for --precision int8"),
+        *(
+            ("semantic", {"precision": "int8", "int8_loss": loss}, f"--int8-loss {loss}: give points of agreement")
+            for loss in (0, -1.0, 101, float("nan"), True)
+        ),
         ("semantic", {"size": 64}, r"--size 64 is no size; give \(height, width\)"),
         ("semantic", {"size": (64.0, 64)}, r"--size \(64.0, 64\) is no size"),
         ("semantic", {"size": (64, 64, 3)}, "is no size"),

@@ -12,7 +12,6 @@ from torch import Tensor
 from segopt.errors import ExportError
 from segopt_export.precision.calibration import Pictures, read_pictures
 from segopt_export.precision.half import in_half
-from segopt_export.precision.int8 import Quantized
 from segopt_export.static.graph import SegmentationGraph
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -103,17 +102,6 @@ def rest_in_half(fitted: Fitted) -> Fitted:
     """
     half, beyond = in_half(fitted.graph, fitted.pictures[:_LOOKED_AT])
     return replace(fitted, graph=half, notes=fitted.notes + _note_on_float_layers(beyond))
-
-
-def note_on_quantized(quantized: Quantized, rest: str) -> str:
-    """What of a graph became INT8, and the precision of the rest."""
-    loud = [name for name, why in quantized.float_layers.items() if "noise" in why]
-    shown = ", ".join(loud[:_SHOWN]) + (f", and {len(loud) - _SHOWN} more" if len(loud) > _SHOWN else "")
-    return (
-        f"{quantized.layers} of {quantized.layers + len(quantized.float_layers)} layers compute in INT8; "
-        f"the heads' last ones stay in {rest}{', and for their noise ' + shown if loud else ''}"
-        f"{f'; so do {quantized.shortcuts} shortcuts' if quantized.shortcuts else ''}"
-    )
 
 
 def count_of(pictures: Sequence[Tensor] | Tensor) -> str:

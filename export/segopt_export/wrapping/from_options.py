@@ -9,7 +9,7 @@ from typing import Any, get_args
 from segopt.errors import UsageError
 from segopt.model.card import BoxPaste, ResizeRule
 from segopt_export.exported import Exported
-from segopt_export.plain_options import Numbers, Size, height_and_width, one_of, three_numbers
+from segopt_export.plain_options import Numbers, Size, height_and_width, one_of, points_for_int8, three_numbers
 from segopt_export.wrapping.fusion import FusionRequest, fuse
 from segopt_export.wrapping.request import (
     FAMILIES,
@@ -131,6 +131,7 @@ def wrap_request(
     suppression_steps: int = DetectionOptions.suppression_steps,
     precision: str = "fp32",
     calibration: str | Path | None = None,
+    int8_loss: float | None = None,
     target: str = "cpu",
     output: str | Path | None = None,
 ) -> WrapRequest:
@@ -160,8 +161,11 @@ def wrap_request(
         least_score: ``yolo-seg``: boxes of lower scores do not enter suppression.
         candidates: ``yolo-seg``: so many boxes enter suppression at most.
         suppression_steps: ``yolo-seg``: steps of suppression in the graph.
-        precision: ``fp32``, or ``fp16``: what multiplies by weights computes in half.
-        calibration: fp16: pictures like yours, on which the network's values are looked at.
+        precision: ``fp32``; ``fp16``: what multiplies by weights computes in half; or ``int8``.
+        calibration: pictures like yours: fp16 looks at the network's values on them, INT8 takes its scales from
+            them, and the file is checked on them.
+        int8_loss: int8: points of agreement with the network that may be lost, such as 1.0; layers are chosen for
+            the time that they save. None leaves out each layer that adds much noise.
         target: ``cpu`` or ``tensorrt``.
         output: the file to write; None is ``engines/MODE-NAME.onnx``.
 
@@ -197,6 +201,7 @@ def wrap_request(
         ),
         precision=_one_of("precision", precision, get_args(Precision)),
         calibration=None if calibration is None else str(calibration),
+        int8_loss=points_for_int8(int8_loss, precision),
         target=_one_of("target", target, ("cpu", "tensorrt")),
         output=None if output is None else Path(output),
         **said,

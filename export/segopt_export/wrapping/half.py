@@ -21,8 +21,8 @@ from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_floa
 
 from segopt.errors import ExportError, first_line
 from segopt_export.onnx_file.session import cpu_session
+from segopt_export.precision.layers import LAYERS, with_names
 
-LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 MAX_VALUE = 65504 / 8
 """Largest value that a layer in half may see; half ends at 65504, and other pictures may hold larger ones."""
 _SINGLE = (
@@ -46,7 +46,7 @@ def in_half(model: ModelProto, pictures: Sequence[dict[str, NDArray[Any]]]) -> t
     Raises:
         ExportError: ONNX Runtime's converter fails.
     """
-    model = _with_names(model)
+    model = with_names(model)
     types = {
         value.name: value.type.tensor_type.elem_type for value in (*model.graph.value_info, *model.graph.output)
     }
@@ -123,18 +123,6 @@ def _sort(model: ModelProto) -> None:
     copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del model.graph.node[:]
     model.graph.node.extend(copies)
-
-
-def _with_names(model: ModelProto) -> ModelProto:
-    """A copy in which each node has a name of its own."""
-    copy = ModelProto()
-    copy.CopyFrom(model)
-    seen: set[str] = set()
-    for index, node in enumerate(copy.graph.node):
-        if not node.name or node.name in seen:
-            node.name = f"{node.op_type}_{index}"
-        seen.add(node.name)
-    return copy
 
 
 def _after_last_layers(model: ModelProto) -> Iterable[NodeProto]:

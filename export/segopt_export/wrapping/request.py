@@ -21,7 +21,7 @@ MODE_OF: Mapping[Kind, Mode] = {
 }
 Colors = Literal["rgb", "bgr"]
 Scores = Literal["sigmoid", "softmax"]
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8"]
 _MOST_PIXELS = 1 << 26
 MOST_CANDIDATES = 3840
 """What TensorRT's TopK takes at most."""
@@ -110,7 +110,10 @@ class WrapRequest:
     detections: DetectionOptions = field(default_factory=DetectionOptions)
     precision: Precision = "fp32"
     calibration: str | None = None
-    """Pictures on which the file is checked, and in half precision the network's values are looked at."""
+    """Pictures on which the file is checked; in half precision the network's values are looked at on them, and
+    INT8 takes its scales from them."""
+    int8_loss: float | None = None
+    """INT8: points of agreement that may be lost; None leaves out each layer that adds much noise."""
     target: Literal["cpu", "tensorrt"] = "cpu"
     output: Path | None = None
 
@@ -137,6 +140,10 @@ class WrapRequest:
             raise UsageError(f"std {_numbers(std)}: of pixels scaled to 0..1, so give numbers above 0, up to 1")
         if self.padding is not None and not all(0 <= level <= 255 for level in self.padding):
             raise UsageError(f"padding {_numbers(self.padding)}: give three whole numbers from 0 to 255")
+        if self.precision == "int8" and self.calibration is None:
+            raise UsageError(
+                "INT8 takes its scales from pictures: give --calibration PICTURES, a few dozen like the later ones"
+            )
         self.detections.check()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -22,6 +24,7 @@ from segopt_export.onnx_file.checks import check_static, half_share
 from segopt_export.onnx_file.output import check_output
 from segopt_export.onnx_file.tensorrt_rules import target_notes
 from segopt_export.onnx_file.writing import add_card, write
+from segopt_export.precision.notes import notes_on_quantized
 from segopt_export.wrapping.card import make_card, with_precision
 from segopt_export.wrapping.checking import network_input
 from segopt_export.wrapping.foreign import Foreign, read_foreign
@@ -32,14 +35,21 @@ from segopt_export.wrapping.recorded import recorded
 from segopt_export.wrapping.request import MODE_OF, WrapRequest
 from segopt_export.wrapping.yolo import is_ended
 
+if TYPE_CHECKING:
+    from segopt_export.precision.int8 import Quantized
+
 _PREFIX = "network/"
-MAX_PICTURES = 8
+MAX_PICTURES = {"fp32": 8, "fp16": 8, "int8": 32}
 """So many of a folder are looked at, evenly spread over it."""
+_CHECKED = 8
+"""On so many of them the file is checked."""
 _NO_PROOF = "proves nothing"
 _FIXES = {
     "fp32": "report this, with the file",
     "fp16": "half precision costs this network too much: leave --precision fp16 out, or let --calibration "
     "PICTURES look at pictures like yours",
+    "int8": "INT8 costs this network too much on these pictures: bound it with --int8-loss 1.0, give "
+    "--calibration pictures more like the later ones, or take --precision fp16",
 }
 
 
@@ -75,12 +85,22 @@ def wrap(request: WrapRequest, *, step: Step = no_step) -> Exported:
     with step("graph: frames to the network's answer"):
         model = composed(request, network, foreign, answer, reading, canvas)
         check_static(model)
+    if request.precision == "int8":
+        with step(f"INT8: scales and losses of every layer on {whence}"):
+            quantized = _in_int8(request, model, images, card)
+        model = quantized.model
+        card = replace(
+            with_precision(card, model, list(quantized.float_layers)),
+            int8=quantized.choice,
+        )
+        notes += notes_on_quantized(quantized, "FP32")
     notes += target_notes(request.target, model)
     add_card(model, card)
     figures: list[Figure] = []
+    checked = images[: max(1, _CHECKED // card.batch) * card.batch]
 
     def verify(file: Path) -> None:
-        figures.extend(reading.check(file, images, bounds_for(card.precision)))
+        figures.extend(reading.check(file, checked, bounds_for(card.precision)))
         if bad := [figure for figure in figures if not figure.good]:
             raise ExportError(
                 f"{path}: the wrapped file differs from it: "
@@ -101,9 +121,10 @@ def _pictures(request: WrapRequest, card: Card) -> tuple[NDArray[np.uint8], str]
     """Pictures on the canvas, uint8 BGR [N, H, W, 3] with N a multiple of the batch, and what they are."""
     if request.calibration is None:
         return synthetic_image(card), "a synthetic picture"
+    most = MAX_PICTURES[request.precision]
     with open_source(request.calibration) as whole:
-        stride = max(1, (whole.frame_count or 0) // MAX_PICTURES)
-    with open_source(request.calibration, stride=stride, max_frames=MAX_PICTURES) as source:
+        stride = max(1, (whole.frame_count or 0) // most)
+    with open_source(request.calibration, stride=stride, max_frames=most) as source:
         frames = [frame.image for frame in source]
     batches = [frames[start : start + card.batch] for start in range(0, len(frames), card.batch)]
     several = "1 picture" if len(frames) == 1 else f"{len(frames)} pictures"
@@ -120,6 +141,24 @@ def _in_half(request: WrapRequest, foreign: Foreign, images: NDArray[np.uint8]) 
     batches = range(0, len(images), request.batch)
     inputs = [network_input(foreign, request, images[start : start + request.batch]) for start in batches]
     return in_half(foreign.model, [{foreign.image.name: each} for each in inputs])
+
+
+def _in_int8(request: WrapRequest, model: ModelProto, images: NDArray[np.uint8], card: Card) -> Quantized:
+    """The whole graph in INT8, but for what is ours: that has no layers."""
+    # The quantizer is of a package that is large to import.
+    from segopt_export.precision.int8 import quantize
+
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
+        raise ExportError(f"{request.model}: is in INT8 already; leave --precision out")
+    # The quantizer wants one version of the operators to be named; others come of ONNX Runtime's optimizer.
+    version = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    del model.opset_import[:]
+    model.opset_import.append(onnx.helper.make_opsetid("", version))
+    batches = [images[start : start + request.batch] for start in range(0, len(images), request.batch)]
+    over_canvas = card.mask_size is not None
+    return quantize(
+        model, batches, request.target, max_loss=request.int8_loss, mask_level=0.0 if over_canvas else 0.5
+    )
 
 
 def _notes_on_half(whence: str, beyond: list[str], *, given: bool) -> list[str]:

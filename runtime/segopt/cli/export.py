@@ -133,6 +133,14 @@ def export(
             show_default="fp16: a synthetic image",
         ),
     ] = None,
+    int8_loss: Annotated[
+        float | None,
+        typer.Option(
+            metavar="POINTS",
+            help="int8: how much agreement may be lost; the layers that save most time within it are taken.",
+            show_default="each layer is left out that adds more than 0.4% of noise",
+        ),
+    ] = None,
     target: Annotated[
         str | None,
         typer.Option(
@@ -190,6 +198,7 @@ def export(
         frozen_norm_eps=frozen_norm_eps,
         precision=precision or ("fp16" if builder else "fp32"),
         calibration=calibration,
+        int8_loss=int8_loss,
         target=chosen,
         output=output,
     )

@@ -26,10 +26,10 @@ COMMON: Mapping[str, tuple[str, ...]] = {
 """Parameters of each verb that most people need, in the order in which help shows them."""
 
 PRECISION: Mapping[str, tuple[str, ...]] = {
-    "export": ("precision", "calibration", "target", "max_detections", "proposals", "no_build"),
+    "export": ("precision", "calibration", "int8_loss", "target", "max_detections", "proposals", "no_build"),
     "build": ("timing_cache", "workspace", "optimization_level", "tf32", "precision"),
     "run": ("device", "threads", "inference_precision", "precision"),
-    "wrap": ("precision", "calibration", "target"),
+    "wrap": ("precision", "calibration", "int8_loss", "target"),
     "label": ("device", "precision"),
 }
 

@@ -154,6 +154,8 @@ def describe(card: Card, size: int) -> Iterator[tuple[str, str]]:
     yield "precision", f"{card.precision}, made fast for {card.target}"
     if card.half_share:
         yield "half precision", _half(card)
+    if card.int8 is not None:
+        yield "INT8", str(card.int8)
     yield "file size", _size(size)
     for kind, specs in (("input", input_specs(card)), ("output", output_specs(card))):
         for name, spec in specs.items():

@@ -171,11 +171,23 @@ def wrap(
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help="fp32, or fp16: what multiplies by weights computes in half.", show_default="fp32"),
+        typer.Option(help="fp32, fp16 or int8: what multiplies by weights computes in it.", show_default="fp32"),
     ] = None,
     calibration: Annotated[
         str | None,
-        typer.Option(metavar="SOURCE", help="Pictures like yours, to try half precision on.", show_default=False),
+        typer.Option(
+            metavar="SOURCE",
+            help="Pictures like yours: half precision is tried on them, INT8 takes its scales from them.",
+            show_default=False,
+        ),
+    ] = None,
+    int8_loss: Annotated[
+        float | None,
+        typer.Option(
+            metavar="POINTS",
+            help="int8: how much agreement may be lost; the layers that save most time within it are taken.",
+            show_default="each layer is left out that adds more than 0.4% of noise",
+        ),
     ] = None,
     target: Annotated[
         str | None,
@@ -218,6 +230,7 @@ def wrap(
         "suppression_steps": suppression_steps,
         "precision": precision,
         "calibration": calibration,
+        "int8_loss": int8_loss,
         "target": target,
         "output": output,
     }

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 from segopt.errors import CardError, what_is_wrong
 from segopt.model.categories import Category
 from segopt.model.fields import flag, fraction, one_of, rgb_fractions, text, texts, texts_by_name, whole
+from segopt.model.int8_choice import Int8Choice, int8_choice
 
 SCHEMA = 3
 """The newest. A file is written with the lowest that has all of its members, which older versions read."""
@@ -110,6 +111,8 @@ class Card:
     """Queries: one survives that owns more than this share of its own mask."""
     map_scale: int = 1
     """Queries: sides of the graph's map in those of the canvas."""
+    int8: Int8Choice | None = None
+    """How the layers of an INT8 file were chosen; None where no loss was asked for."""
 
     @property
     def schema(self) -> int:
@@ -145,10 +148,11 @@ class Card:
         return json.dumps(self.members(), ensure_ascii=False)
 
     def members(self) -> dict[str, Any]:
-        """The card as plain values. Without settings it is the card that it was before there were any."""
+        """The card as plain values. Members that came later are left out where they say nothing."""
         members = dataclasses.asdict(self)
-        if not self.settings:
-            del members["settings"]
+        for name in ("settings", "int8"):
+            if not members[name]:
+                del members[name]
         for name in set(_NEWER) - set(_MEMBERS[self.schema]):
             del members[name]
         return {**members, "schema": self.schema}
@@ -224,6 +228,7 @@ def _card_from(data: Mapping[str, Any]) -> Card:
         half_share=fraction(data.get("half_share", 0.0), "half_share"),
         float_layers=texts(data.get("float_layers", []), "float_layers"),
         settings={text(branch, "branch"): dict(values) for branch, values in data.get("settings", {}).items()},
+        int8=None if data.get("int8") is None else int8_choice(data["int8"]),
         **own,
     )
     missing = {card.mode, *(("semantic", "instance") if card.mode == "panoptic" else ())} - set(card.categories)

@@ -37,6 +37,13 @@ def fraction(value: Any, what: str) -> float:
     return float(value)
 
 
+def points(value: Any, what: str) -> float:
+    """A number from 0 to 100."""
+    if type(value) not in (int, float) or not 0 <= value <= 100:
+        raise ValueError(f"{what} {value!r}")
+    return float(value)
+
+
 def rgb_fractions(values: Any, what: str) -> tuple[float, float, float]:
     """Three numbers from 0 to 1."""
     red, green, blue = (fraction(value, what) for value in values)

@@ -1,19 +1,28 @@
 """INT8: which layers are quantized, in which types, and what noise that makes."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, numpy_helper
 from torch import nn
 
+from segopt.errors import ExportError
 from segopt_export.exporter import example_image
 from segopt_export.networks.mobilenet import maskrcnn_mobilenet_v3_small_fpn
 from segopt_export.onnx_file.tensorrt_rules import refusals
 from segopt_export.onnx_file.tracing import trace
+from segopt_export.precision.choosing import parted
 from segopt_export.precision.half import in_half
-from segopt_export.precision.int8 import LAYERS, MAX_NOISE, added_noise, first_layers, last_layers, quantize
+from segopt_export.precision.int8 import SCHEMES, Quantizer, quantize
+from segopt_export.precision.layers import LAYERS, first_layers, last_layers
+from segopt_export.precision.noise import MAX_NOISE, added_noise
 from segopt_export.precision.residuals import quantize_shortcuts
+from segopt_export.precision.switches import Switchable
 from segopt_export.static.maskrcnn import StaticMaskRCNN
 
 pytestmark = pytest.mark.slow
@@ -166,8 +175,6 @@ def test_a_shortcut_that_would_be_too_noisy_stays(images):
 
 
 def test_what_does_not_become_int8_stays_in_half(images):
-    import onnxruntime
-
     half, beyond = in_half(Blocks().eval(), [torch.from_numpy(images[0])])
     assert beyond == {}
     plain = trace(half, torch.from_numpy(images[0]), ["semantic"])
@@ -220,8 +227,6 @@ def test_noise_is_what_a_layer_adds(chain, images, tmp_path):
 
 
 def test_the_quantized_graph_says_nearly_the_same(chain, images, tmp_path):
-    import onnxruntime
-
     file = tmp_path / "int8.onnx"
     onnx.save(quantize(chain, images, "cpu").model, file)
     answers = [
@@ -230,3 +235,61 @@ def test_the_quantized_graph_says_nearly_the_same(chain, images, tmp_path):
     ]
     # Of 64 rows that it chooses among, many are nearly alike: seeds 0 to 4 gave 0.70 to 0.82.
     assert np.mean(answers[0] == answers[1]) > 0.65
+
+
+def answers_as_they_are(model, image):
+    """By ONNX Runtime without its own INT8 kernels: what the pairs say, computed in floating point."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"image": image})[0]
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_a_switched_graph_says_what_the_file_of_those_layers_says(target, images):
+    blocks = traced(Blocks())
+    quantized = quantize(blocks, images, target, max_loss=100)
+    assert quantized.layers == 4
+    groups = {
+        node.input[1]: [node.name]
+        for node in blocks.graph.node
+        if node.op_type in LAYERS and node.name not in last_layers(blocks)
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        quantizer = Quantizer(Path(folder), blocks, images, target)
+        whole = quantizer.without(last_layers(blocks))
+        switchable = Switchable(blocks, whole, groups, SCHEMES[target].inputs_alone)
+        for count in range(len(groups) + 1):
+            on = list(groups)[:count]
+            off = [layer for name, layers in groups.items() if name not in on for layer in layers]
+            file = quantizer.without([*last_layers(blocks), *off]) if count else blocks
+            share = np.mean(switchable(images[0], on)["semantic"] == answers_as_they_are(file, images[0]))
+            assert share > 0.98, on
+
+
+def test_a_bound_keeps_what_loses_and_takes_the_rest(images):
+    uneven = traced(Chain(1000.0))
+    free = quantize(uneven, images, "cpu", max_loss=100)
+    assert free.layers == 3
+    assert free.choice.lost > 20
+    bound = free.choice.lost / 4
+    held = quantize(uneven, images, "cpu", max_loss=bound)
+    assert 0 < held.layers < 3
+    assert held.choice.lost <= bound
+    assert held.choice.layers == held.layers
+    assert sum("points alone" in why for why in held.float_layers.values()) == 3 - held.layers
+    assert [point.saved for point in held.choice.trade_off] == sorted(p.saved for p in held.choice.trade_off)
+
+
+def test_a_bound_that_no_layer_meets_is_refused(images):
+    with pytest.raises(ExportError, match=r"--int8-loss 1e-06: no layers of this network stay within it"):
+        quantize(traced(Chain(1000.0)), images, "cpu", max_loss=1e-6)
+
+
+def test_of_many_pictures_some_are_held_out():
+    few, many = list(range(7)), list(range(32))
+    assert parted(few) == (few, few)
+    shown, held_out = parted(many)
+    assert held_out == [3, 7, 11, 15, 19, 23, 27, 31]
+    assert not set(shown) & set(held_out)
+    assert len(shown) == 24

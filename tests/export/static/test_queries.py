@@ -1,6 +1,7 @@
 """A query network's file gives the segments that transformers' own network and post-processing give."""
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -121,6 +122,36 @@ def test_a_map_of_twice_the_canvas_is_cut_and_laid_on_the_frame(other_canvas):
     assert len(owners) == 1
 
 
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_in_int8_products_by_weights_are_integers_and_the_rest_is_as_it_was(folder, target):
+    made = export(
+        folder,
+        f"int8-{target}",
+        precision="int8",
+        calibration=frames(SHAPES[0], 4),
+        int8_loss=1.5,
+        target=target,
+    )
+    assert made.card.precision == "int8"
+    (queries,) = [figure for figure in made.figures if figure.name == "queries"]
+    assert queries.good
+    graph = onnx.load(made.path).graph
+    makers = {name: node.op_type for node in graph.node for name in node.output}
+    quantized = [
+        node for node in graph.node if all(makers.get(name) == "DequantizeLinear" for name in node.input[:2])
+    ]
+    assert {node.op_type for node in quantized} >= {"MatMul"}
+    weights = {
+        makers.get(node.input[0]) for node in graph.node if node.op_type in ("Softmax", "LayerNormalization")
+    }
+    assert "DequantizeLinear" not in weights
+    with segopt.load(made.path) as segmenter:
+        assert len(segmenter(frames(SHAPES[1], 1)[0]).segments) > 2
+    if target == "tensorrt":
+        pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (pip install 'segopt[rtx]')")
+        assert segopt.build(made.path, runtime="tensorrt-rtx").path.stat().st_size > 1e5
+
+
 @pytest.mark.parametrize("mode", ["semantic", "instance"])
 def test_other_views_agree_with_the_panoptic_one(exported, mode):
     (frame,) = frames(SHAPES[1], 1)
@@ -176,7 +207,6 @@ def test_the_eager_side_of_the_benchmarks_gives_nearly_the_same_segments(exporte
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "int8", "calibration": "somewhere"}, "query networks are not exported in INT8"),
         ({"max_detections": 129}, "max detections is 129, and a query network keeps at most 128"),
         ({"map_scale": 3}, "map scale is 3, and must be 1 or 2"),
         ({"settings": {"query_scores": 0.5}}, "unknown key 'query_scores'; query networks have"),

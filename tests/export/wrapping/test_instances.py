@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch.nn import functional
@@ -20,7 +21,7 @@ import segopt_export
 from segopt.agreement import compare
 from segopt.errors import SuppressionWarning
 from segopt_export.wrapping.recorded import original_of
-from stand_ins import CANVAS, DetrLike, EndedYoloLike, MaskRcnnLike, YoloLike, exported
+from stand_ins import CANVAS, DeepDetrLike, DetrLike, EndedYoloLike, MaskRcnnLike, YoloLike, exported
 
 FRAME = (180, 333)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -344,10 +345,53 @@ def test_a_comparison_of_empty_answers_says_that_it_proves_nothing():
     assert any(note.startswith("WARNING: ") and "--calibration PICTURES" in note for note in made.notes)
 
 
+@pytest.fixture
+def pictures(place):
+    """A folder of four frames."""
+    (place / "pictures").mkdir()
+    for seed in range(4):
+        cv2.imwrite(f"pictures/{seed}.png", frame(CANVAS, seed))
+    return "pictures"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+@pytest.mark.parametrize("loss", [None, 20.0])
+def test_an_int8_file_finds_what_the_network_finds(pictures, target, loss):
+    """Boxes come of the last layers, which stay as they are; masks of a layer in INT8."""
+    exported(DeepDetrLike(), "mine.onnx", DetrLike.OUTPUTS)
+    made = segopt_export.wrap(
+        "mine.onnx",
+        classes="5.json",
+        family="rfdetr",
+        precision="int8",
+        calibration=pictures,
+        int8_loss=loss,
+        target=target,
+        output="w.onnx",
+    )
+    assert made.card.precision == "int8"
+    assert made.figures[0].good
+    assert "proves nothing" not in made.figures[0].text
+    assert (made.card.int8 is None) == (loss is None)
+    graph = onnx.load("w.onnx").graph
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    zeros = {types[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"}
+    assert zeros == {onnx.TensorProto.UINT8 if target == "cpu" else onnx.TensorProto.INT8}
+    with segopt.load("w.onnx") as segmenter:
+        assert len(segmenter(frame())) > 2
+    with pytest.raises(segopt.SegoptError, match="is a model of segopt already"):
+        segopt_export.wrap("w.onnx", classes="5.json", precision="int8", calibration=pictures, output="x.onnx")
+
+
 def test_half_of_half_and_pictures_that_are_none_are_refused(place):
     exported(DetrLike(), "mine.onnx", DetrLike.OUTPUTS)
     for options, words in (
-        ({"precision": "int8"}, "--precision int8 is unknown; give one of fp32, fp16"),
+        ({"precision": "int4"}, "--precision int4 is unknown; give one of fp32, fp16, int8"),
+        ({"precision": "int8"}, "INT8 takes its scales from pictures: give --calibration PICTURES"),
+        ({"precision": "int8", "calibration": place / "none"}, "none"),
+        ({"precision": "int8", "int8_loss": 0}, "--int8-loss 0: give points"),
+        ({"int8_loss": 1.0}, "--int8-loss is for --precision int8"),
         ({"precision": "fp16", "calibration": place / "none"}, "none"),
     ):
         with pytest.raises(segopt.SegoptError) as error:

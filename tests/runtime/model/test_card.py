@@ -10,6 +10,7 @@ import tiny
 from segopt.errors import CardError
 from segopt.model.card import SCHEMA, Card, WeightsOrigin
 from segopt.model.categories import Category
+from segopt.model.int8_choice import Int8Choice, Int8Point
 
 SEMANTIC = Card(
     mode="semantic",
@@ -65,14 +66,28 @@ QUERIES = Card(
 OVER_CANVAS = dataclasses.replace(
     PANOPTIC, mask_paste="canvas-box", mask_size=(60, 80), resize="stretch", padding=(114, 114, 0)
 )
-ADDED_LATER = {"half_share": 0.0, "float_layers": (), "settings": {}}
+INT8 = dataclasses.replace(
+    PANOPTIC,
+    precision="int8",
+    int8=Int8Choice(
+        bound=1.0,
+        lost=0.85,
+        pictures=8,
+        layers=55,
+        candidates=61,
+        saved=0.97,
+        trade_off=(Int8Point(40, 0.6, 0.3), Int8Point(55, 0.97, 0.85)),
+        held_out=True,
+    ),
+)
+ADDED_LATER = {"half_share": 0.0, "float_layers": (), "settings": {}, "int8": None}
 """Fields that older files have not, and what they mean there."""
 
 
 @pytest.mark.parametrize(
     "card",
-    [SEMANTIC, PANOPTIC, QUERIES, OVER_CANVAS],
-    ids=lambda card: f"{card.mode} {card.merge} {card.mask_paste}",
+    [SEMANTIC, PANOPTIC, QUERIES, OVER_CANVAS, INT8],
+    ids=lambda card: f"{card.mode} {card.merge} {card.mask_paste} {card.precision}",
 )
 def test_a_card_is_read_as_it_was_written(card):
     text = card.to_json()
@@ -159,6 +174,34 @@ def test_a_value_that_cannot_be_is_named(path, value, message):
     with pytest.raises(CardError, match=rf"damaged \(.*{message}") as caught:
         Card.from_json(json.dumps(data), source="model.onnx")
     assert_one_line(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["bound"], 101, "int8 bound 101"),
+        (["lost"], -0.1, "int8 lost -0.1"),
+        (["pictures"], 0, "int8 pictures 0"),
+        (["layers"], 1.5, "int8 layers 1.5"),
+        (["saved"], 2, "int8 saved 2"),
+        (["trade_off", 0, "lost"], "much", "int8 lost 'much'"),
+        (["trade_off"], [{}], "layers"),
+        (["held_out"], 1, "int8 held_out 1"),
+    ],
+)
+def test_a_choice_of_layers_that_cannot_be_is_named(path, value, message):
+    data = json.loads(INT8.to_json())
+    inner = data["int8"]
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    with pytest.raises(CardError, match=rf"damaged \(.*{message}"):
+        Card.from_json(json.dumps(data), source="model.onnx")
+
+
+def test_a_card_without_a_choice_of_layers_has_no_such_member():
+    assert "int8" not in json.loads(PANOPTIC.to_json())
+    assert "at most 1" in str(INT8.int8)
 
 
 @pytest.mark.parametrize(
