@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -135,6 +134,8 @@ def assign(cost: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Indices of rows, ascending, and of their columns, int64 on the device of ``cost``.
     """
+    from scipy.optimize import linear_sum_assignment
+
     largest = torch.finfo(cost.dtype).max
     sound = torch.nan_to_num(cost, nan=largest, posinf=largest, neginf=largest)
     rows, columns = linear_sum_assignment(sound.cpu().numpy())

@@ -28,6 +28,7 @@ from segopt.files.atomic import make_folder, replacing
 from segopt.model.card import IMAGENET_MEAN, IMAGENET_STD
 from segopt_bench.evaluation import open_data
 from segopt_bench.evaluation.classes import TruthClass
+from segopt_bench.requirements import need_training_packages
 from segopt_bench.training.eomt_folder import WEIGHTS, write_eomt_folder
 from segopt_bench.training.eomt_options import SCRATCH, Settings, parse, settings_of, shape_of, shape_problem
 from segopt_bench.training.panoptic_samples import batches, draws
@@ -143,6 +144,7 @@ def train(options: argparse.Namespace) -> None:
     Raises:
         SegoptError: data or weights cannot be had or do not fit.
     """
+    need_training_packages("training EoMT")
     data = open_data(options.data)
     training = resumed(options) if options.resume else begun(options, QuerySamples(data, (32, 32), (1, 1)))
     settings = training.settings

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from lively_eomt import TINY, dinov3_config, lively, pixels, write_folder
-from segopt.errors import ExportError
+from segopt.errors import ExportError, SegoptError
 from segopt_bench.evaluation import EvaluationError, open_data
 from segopt_bench.evaluation.classes import TruthClass
 from segopt_bench.training.eomt_folder import write_eomt_folder
@@ -269,6 +269,12 @@ def test_what_cannot_be_trained_is_refused(folder, tmp_path):
     (folder / "images" / "p0.png").write_bytes(b"no picture")
     with pytest.raises(EvaluationError, match=r"^\S+p0\.png: is damaged or no picture; leave it out$"):
         train(options(folder, tmp_path / "other", "--batch", 3, "--workers", 1))
+
+
+def test_a_missing_package_is_named(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "scipy" else name)
+    with pytest.raises(SegoptError, match=r"training EoMT needs scipy, .*: pip install 'segopt\[bench\]'"):
+        train(options(folder, tmp_path / "model"))
 
 
 def test_data_of_other_classes_is_refused_on_resume(folder, tmp_path):
