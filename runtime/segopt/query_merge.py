@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -164,11 +165,15 @@ def _nearest(picture: Any, size: tuple[int, int]) -> Any:
     return cv2.resize(picture, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
 
 
+@lru_cache(maxsize=64)
 def _copies(side: int, target: int) -> NDArray[np.int64]:
     """int64 [side]: how often each pixel of a line is in the line resized to ``target`` pixels."""
     line = np.arange(side, dtype=np.float32)[None]
     taken = np.asarray(cv2.resize(line, (target, 1), interpolation=cv2.INTER_NEAREST_EXACT))
-    return np.bincount(taken.ravel().astype(np.int64), minlength=side)
+    counted = np.bincount(taken.ravel().astype(np.int64), minlength=side)
+    # Frames of a video have one size, and all of them share it.
+    counted.setflags(write=False)
+    return counted
 
 
 def _check_queries(
