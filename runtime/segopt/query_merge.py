@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -36,18 +37,18 @@ class MergedQueries:
         """int32 [H, W]: id of the pixel's segment, 0 where there is none."""
         ids = np.array([0, *(s.id for s in self.segments)], dtype=np.int32)[self.table]
         # Looked up where pixels are few: a pass over a frame's int32 map takes 1.5 ms at 1080p.
-        return np.asarray(self._resized(cv2.LUT(self.codes, ids)), dtype=np.int32)
+        return np.asarray(_nearest(cv2.LUT(self.codes, ids), self.size), dtype=np.int32)
 
     def index(self) -> NDArray[np.uint8] | None:
         """uint8 [H, W]: position in ``segments`` plus one."""
-        return np.asarray(self._resized(cv2.LUT(self.codes, self.table.astype(np.uint8))), dtype=np.uint8)
+        return np.asarray(_nearest(cv2.LUT(self.codes, self.table.astype(np.uint8)), self.size), dtype=np.uint8)
 
     def thing_boxes(self) -> NDArray[np.float32]:
         """float32 [T, 4]: x0, y0, x1, y1 in pixels, the tight box of what is seen of each thing."""
         places = cv2.LUT(self.codes, self.table.astype(np.uint8))
         if any(target < side for side, target in zip(places.shape, self.size, strict=True)):
             # Rows or columns are left out, and a box may have been that of one of them.
-            places = self._resized(places)
+            places = _nearest(places, self.size)
         copies = [_copies(side, target) for side, target in zip(places.shape, self.size, strict=True)]
         rows, columns = (np.concatenate(([0], each.cumsum())) for each in copies)
         boxes = []
@@ -56,11 +57,6 @@ class MergedQueries:
                 x, y, width, height = cv2.boundingRect(cv2.inRange(places, place, place))
                 boxes.append([columns[x], rows[y], columns[x + width], rows[y + height]])
         return np.array(boxes, dtype=np.float32).reshape(-1, 4)
-
-    def _resized(self, picture: Any) -> Any:
-        if picture.shape == self.size:
-            return picture
-        return cv2.resize(picture, self.size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def merge_queries(
@@ -141,22 +137,43 @@ def merge_query_codes(
 
 
 def _areas_resized(codes: NDArray[np.uint8], areas: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.int64]:
-    """int64 [256]: pixels of each code in the map resized to ``size``, without making that map.
+    """int64 [256]: pixels of each code in the map resized to ``size``.
 
-    A row of the map is a row of the resized one n or n + 1 times, whichever n is; so with its columns.
+    A larger map is not made for it: a row of the map is a row of the resized one n or n + 1 times, whichever n is;
+    so with its columns.
     """
+    if size[0] * size[1] <= codes.size:
+        return code_areas(np.asarray(_nearest(codes, size), dtype=np.uint8), 256)
     rows, columns = (_copies(side, target) for side, target in zip(codes.shape, size, strict=True))
     n, m = int(rows.min()), int(columns.min())
-    often = np.ascontiguousarray(codes[rows > n])
-    both, wide = (np.ascontiguousarray(part[:, columns > m]) for part in (often, codes))
+    often, wide = codes[rows > n], _chosen_columns(codes, columns > m)
+    both = _chosen_columns(often, columns > m)
     return n * m * areas + m * code_areas(often, 256) + n * code_areas(wide, 256) + code_areas(both, 256)
 
 
+def _chosen_columns(codes: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The columns, as rows: whole lines are copied, where NumPy would pick out single bytes."""
+    if codes.size == 0 or not chosen.any():
+        return np.empty((0, len(codes)), dtype=np.uint8)
+    return np.asarray(cv2.transpose(codes), dtype=np.uint8)[chosen]
+
+
+def _nearest(picture: Any, size: tuple[int, int]) -> Any:
+    """A picture of one channel in another size, each pixel the nearest one's; itself where it has that size."""
+    if picture.shape == size:
+        return picture
+    return cv2.resize(picture, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+@lru_cache(maxsize=64)
 def _copies(side: int, target: int) -> NDArray[np.int64]:
     """int64 [side]: how often each pixel of a line is in the line resized to ``target`` pixels."""
     line = np.arange(side, dtype=np.float32)[None]
     taken = np.asarray(cv2.resize(line, (target, 1), interpolation=cv2.INTER_NEAREST_EXACT))
-    return np.bincount(taken.ravel().astype(np.int64), minlength=side)
+    counted = np.bincount(taken.ravel().astype(np.int64), minlength=side)
+    # Frames of a video have one size, and all of them share it.
+    counted.setflags(write=False)
+    return counted
 
 
 def _check_queries(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from segopt_bench.evaluation.classes import TruthClass
 from segopt_bench.evaluation.data_folder import Data
@@ -30,6 +31,58 @@ class Draw:
     seed: int
 
 
+class AnnotatedPictures:
+    """Pictures of a folder with COCO panoptic ground truth.
+
+    Args:
+        data: of :func:`segopt_bench.evaluation.open_data`.
+
+    Raises:
+        EvaluationError: the folder has no panoptic ground truth, or no picture of it.
+    """
+
+    def __init__(self, data: Data) -> None:
+        if data.panoptic is None:
+            raise EvaluationError(f"{data.source}: has no COCO panoptic ground truth; see `segopt eval --help`")
+        self.truth = data.panoptic
+        self.paths = data.images
+        self.keys = [key for key in self.truth.pictures if key in self.paths]
+        if not self.keys:
+            raise EvaluationError(f"{data.source}: has none of the pictures that {self.truth.source.name} is for")
+        self.things = [entry for entry in self.truth.classes if entry.is_thing]
+        self.stuff = [entry for entry in self.truth.classes if not entry.is_thing]
+
+    def read(self, index: int) -> tuple[NDArray[np.uint8], SegmentMap]:
+        """One picture, uint8 BGR [H, W, 3], and its segments.
+
+        Raises:
+            EvaluationError: the picture or its annotation is missing or damaged.
+        """
+        key = self.keys[index]
+        frame = cv2.imread(str(self.paths[key]), cv2.IMREAD_COLOR)
+        if frame is None:
+            raise EvaluationError(f"{self.paths[key]}: is damaged or no picture; leave it out")
+        try:
+            truth = self.truth.read(key)
+        except LeftOutError as error:
+            raise EvaluationError(f"{self.paths[key]}: {error}; leave it out") from None
+        if truth.ids.shape != frame.shape[:2]:
+            raise EvaluationError(f"{self.paths[key]}: is {frame.shape[:2]}, its annotation {truth.ids.shape}")
+        return frame.astype(np.uint8, copy=False), truth
+
+
+def resized(
+    frame: NDArray[np.uint8], ids: NDArray[np.int32], size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """A picture and its ids in another size, height and width in pixels."""
+    height, width = size
+    picture = cv2.resize(np.ascontiguousarray(frame), (width, height), interpolation=cv2.INTER_LINEAR)
+    # OpenCV resizes no whole numbers of 32 bits; a double holds them.
+    exact = np.ascontiguousarray(ids).astype(np.float64)
+    nearest = cv2.resize(exact, (width, height), interpolation=cv2.INTER_NEAREST)
+    return picture.astype(np.uint8, copy=False), nearest.astype(np.int32)
+
+
 class PanopticSamples(Dataset[Sample]):
     """Pictures of a folder with COCO panoptic ground truth, mirrored and resized at random.
 
@@ -43,20 +96,13 @@ class PanopticSamples(Dataset[Sample]):
     """
 
     def __init__(self, data: Data, short_sides: Sequence[int], longest: int) -> None:
-        if data.panoptic is None:
-            raise EvaluationError(f"{data.source}: has no COCO panoptic ground truth; see `segopt eval --help`")
-        self.truth = data.panoptic
-        self.paths = data.images
-        self.keys = [key for key in self.truth.pictures if key in self.paths]
-        if not self.keys:
-            raise EvaluationError(f"{data.source}: has none of the pictures that {self.truth.source.name} is for")
+        self.pictures = AnnotatedPictures(data)
+        self.things, self.stuff = self.pictures.things, self.pictures.stuff
         self.short_sides = list(short_sides)
         self.longest = longest
-        self.things = [entry for entry in self.truth.classes if entry.is_thing]
-        self.stuff = [entry for entry in self.truth.classes if not entry.is_thing]
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.pictures.keys)
 
     def __getitem__(self, draw: Draw) -> Sample:
         """See the class.
@@ -64,25 +110,13 @@ class PanopticSamples(Dataset[Sample]):
         Raises:
             EvaluationError: the picture or its annotation is missing or damaged.
         """
-        key = self.keys[draw.index]
-        frame = cv2.imread(str(self.paths[key]), cv2.IMREAD_COLOR)
-        if frame is None:
-            raise EvaluationError(f"{self.paths[key]}: is damaged or no picture; leave it out")
-        try:
-            truth = self.truth.read(key)
-        except LeftOutError as error:
-            raise EvaluationError(f"{self.paths[key]}: {error}; leave it out") from None
-        if truth.ids.shape != frame.shape[:2]:
-            raise EvaluationError(f"{self.paths[key]}: is {frame.shape[:2]}, its annotation {truth.ids.shape}")
+        frame, truth = self.pictures.read(draw.index)
         random = np.random.default_rng(draw.seed)
         ids = truth.ids
         if random.random() < 0.5:
             frame, ids = frame[:, ::-1], ids[:, ::-1]
-        height, width = self._size(frame.shape[:2], int(random.choice(self.short_sides)))
-        frame = cv2.resize(np.ascontiguousarray(frame), (width, height), interpolation=cv2.INTER_LINEAR)
-        # OpenCV resizes no whole numbers of 32 bits; a double holds them.
-        exact = np.ascontiguousarray(ids).astype(np.float64)
-        ids = cv2.resize(exact, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.int32)
+        size = self._size(frame.shape[:2], int(random.choice(self.short_sides)))
+        frame, ids = resized(frame, ids, size)
         rgb = torch.from_numpy(np.ascontiguousarray(frame[..., ::-1])).permute(2, 0, 1) / 255
         return rgb, targets_of(SegmentMap(ids, truth.segments), self.things, self.stuff)
 
@@ -132,3 +166,37 @@ def draws(pictures: int, batch: int, first: int, last: int, seed: int) -> Iterat
                 order = np.random.default_rng((seed, epoch)).permutation(pictures)
             batch_draws.append(Draw(int(order[number % pictures]), seed * 1_000_003 + number))
         yield batch_draws
+
+
+def batches(samples: Dataset[Any], drawn: Iterable[list[Draw]], workers: int) -> Iterator[list[Any]]:
+    """Samples of each batch, which processes load ahead.
+
+    Args:
+        samples: whose items are asked for by a :class:`Draw`.
+        drawn: of :func:`draws`.
+        workers: processes; 0 loads in this one.
+
+    Raises:
+        EvaluationError: a picture or its annotation is missing or damaged.
+    """
+    loader: DataLoader[Any] = DataLoader(
+        _ErrorsAsItems(samples), batch_sampler=drawn, num_workers=workers, collate_fn=list
+    )
+    for batch in loader:
+        for item in batch:
+            if isinstance(item, EvaluationError):
+                raise item
+        yield batch
+
+
+class _ErrorsAsItems(Dataset[Any]):
+    """Hands on what was wrong: DataLoader would make a traceback of many lines of it."""
+
+    def __init__(self, samples: Dataset[Any]) -> None:
+        self.samples = samples
+
+    def __getitem__(self, draw: Draw) -> Any:
+        try:
+            return self.samples[draw]
+        except EvaluationError as error:
+            return error

@@ -18,13 +18,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from segopt.draw.palette import class_colors
 from segopt.errors import ExportError, SegoptError
 from segopt.files.atomic import make_folder, replacing, write_json
 from segopt_bench.evaluation import open_data
-from segopt_bench.training.panoptic_samples import PanopticSamples, draws
+from segopt_bench.training.panoptic_samples import PanopticSamples, batches, draws
 from segopt_export.networks.table import NETWORKS, find_network
 from segopt_export.weights.loading import WeightsRequest, load_weights
 
@@ -92,14 +91,9 @@ def train(options: argparse.Namespace) -> None:
         _restore(model, optimizer, saved, options.output)
     make_folder(options.output.parent)
     write_classes(samples, options.output.with_suffix(".json"))
-    loader = DataLoader(
-        samples,
-        batch_sampler=list(draws(len(samples), options.batch, begun, options.steps, options.seed)),
-        num_workers=options.workers,
-        collate_fn=list,
-    )
+    drawn = draws(len(samples), options.batch, begun, options.steps, options.seed)
     began = time.perf_counter()
-    for step, batch in enumerate(loader, start=begun):
+    for step, batch in enumerate(batches(samples, drawn, options.workers), start=begun):
         for group in optimizer.param_groups:
             group["lr"] = rate * schedule(step, options.steps)
         losses = one_step(model, optimizer, batch, options.device)

@@ -126,7 +126,9 @@ class EoMT(nn.Module):
             if index == first:
                 queries = self.query.weight[None].expand(tokens.shape[0], -1, -1)
                 tokens = torch.cat([queries, tokens], dim=1)
-            scores_added = self._attention_mask(tokens) if index >= first and self.masked[index - first] else None
+            scores_added = None
+            if index >= first and self.masked[index - first]:
+                scores_added = self.attention_mask(self.masks(*self.split(self.layernorm(tokens))))
             tokens = layer(tokens, scores_added, self.rotation)
         normed: Tensor = self.layernorm(tokens)
         return normed
@@ -147,13 +149,22 @@ class EoMT(nn.Module):
         single: Tensor = logits.to(torch.float32).reshape(batch, -1, height, width)
         return single
 
-    def _attention_mask(self, tokens: Tensor) -> Tensor:
-        """What is added to attention scores, float32 [B, 1, tokens, tokens]: queries look at their masks alone."""
+    def attention_mask(self, logits: Tensor, attends_inside: Tensor | None = None) -> Tensor:
+        """What is added to attention scores so that queries look at patches inside of their masks alone.
+
+        Args:
+            logits: of the queries' masks, float32 [B, Q, h, w].
+            attends_inside: bool [B, Q], False where a query looks at all patches; None is True for all.
+
+        Returns:
+            float32 [B, 1, tokens, tokens].
+        """
         shape = self.shape
-        logits = self.masks(*self.split(self.layernorm(tokens)))
         outside = F.interpolate(logits, size=self.grid, mode="bilinear").flatten(2) <= 0
+        if attends_inside is not None:
+            outside = outside & attends_inside[..., None]
         of_queries = F.pad(outside.to(torch.float32) * MASKED_OUT, (shape.queries + shape.prefix, 0))
-        return F.pad(of_queries, (0, 0, 0, tokens.shape[1] - shape.queries))[:, None]
+        return F.pad(of_queries, (0, 0, 0, of_queries.shape[2] - shape.queries))[:, None]
 
 
 class _Embeddings(nn.Module):

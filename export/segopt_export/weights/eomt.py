@@ -69,7 +69,11 @@ def load_eomt(network: Network, request: WeightsRequest) -> Trained:
     if network.name != ANY_EOMT and (usual.hidden, usual.layers) != (shape.hidden, shape.layers):
         raise ExportError(f"{path}: {_other_size(shape, network)}")
     model = _filled(shape, masked, state, file)
-    entries, named, more = _CLASSES[network.branch](files, shape, request.class_file)
+    class_file = request.class_file
+    if class_file is None and files is not None and files.categories is not None:
+        class_file = files.categories
+        notes.append(f"its classes are those that {class_file.name} lists as categories, things and stuff")
+    entries, named, more = _CLASSES[network.branch](files, shape, class_file)
     settings = dict(network.settings)
     if files:
         own = {"image_mean": files.mean, "image_std": files.std}

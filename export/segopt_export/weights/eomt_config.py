@@ -62,6 +62,8 @@ class EomtFiles:
     """Of the classes, by index."""
     windowed: bool | None
     """Whether a picture is looked at through windows, as semantic networks do; None where no file says it."""
+    categories: Path | None
+    """The file that says which classes are things, in the form of a class file; None where none does."""
     mean: RGB | None
     """RGB, of pixels scaled to 0..1; None where no file says it."""
     std: RGB | None
@@ -97,7 +99,9 @@ def read_eomt_files(folder: Path) -> EomtFiles:
     windowed = preprocessor.get("do_split_image")
     if windowed not in (None, True, False):
         raise ExportError(f"{own}: do_split_image is {str(windowed)[:40]}, and must be true or false")
-    return EomtFiles(shape, names, windowed, _rgb(preprocessor, "mean", own), _rgb(preprocessor, "std", own))
+    categories = path if "categories" in config else None
+    own_mean, own_std = (_rgb(preprocessor, which, own) for which in ("mean", "std"))
+    return EomtFiles(shape, names, windowed, categories, own_mean, own_std)
 
 
 def _read(path: Path, hint: str) -> dict[str, Any]:

@@ -81,6 +81,17 @@ def huggingface_names(state: Mapping[str, Tensor], path: Path, *, rotary: bool =
     return state
 
 
+def dinov3_names(state: Mapping[str, Tensor]) -> State:
+    """What :func:`huggingface_names` makes of an EoMT on DINOv3, under the names that its file has."""
+    rules = (
+        (r"(embeddings\.patch_embeddings\.)projection\.", r"\1"),
+        (r"(layers\.\d+\.attention\.)out_proj\.", r"\1o_proj."),
+        (r"(layers\.\d+\.mlp\.)fc1\.", r"\1up_proj."),
+        (r"(layers\.\d+\.mlp\.)fc2\.", r"\1down_proj."),
+    )
+    return {_renamed(name, rules): tensor for name, tensor in state.items()}
+
+
 def _translated(state: State) -> State:
     found: State = {}
     for name, tensor in state.items():

@@ -291,3 +291,36 @@ def test_things_of_known_data_sets_are_known(tmp_path, count, named, things):
     moved = {str(i): names[str(count - 1 - i)] for i in range(count)}
     other = write_folder(tmp_path / "other", EoMT(shape).eval(), id2label=moved)
     assert not load(other, classes=False).named
+
+
+def write_categories(folder, categories):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "categories": categories}))
+
+
+def test_a_configuration_may_say_which_classes_are_things(folder):
+    write_categories(folder, [{**entry, "id": 7 + i} for i, entry in enumerate(NAMES)])
+    trained = load(folder, classes=False)
+    assert trained.named
+    assert [(e.name, e.is_thing, e.id) for e in trained.classes] == [
+        (entry["name"], bool(entry["isthing"]), 7 + i) for i, entry in enumerate(NAMES)
+    ]
+    assert any("config.json lists as categories" in note for note in trained.notes)
+    # A class file that was given comes first.
+    assert [entry.id for entry in load(folder).classes] == [None] * len(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("categories", "message"),
+    [
+        (NAMES[:-1], r"config\.json: has 11 classes and the weights have 12"),
+        ([{"name": entry["name"]} for entry in NAMES], r"config\.json: does not say whether 'class 0' is a thing"),
+        ({"car": 1}, r"config\.json: must be a list of class names"),
+        ([], r"config\.json: must be a list of class names"),
+    ],
+)
+def test_categories_that_do_not_fit_are_refused(folder, categories, message):
+    write_categories(folder, categories)
+    with pytest.raises(ExportError, match=message) as caught:
+        load(folder, classes=False)
+    assert "\n" not in str(caught.value)
