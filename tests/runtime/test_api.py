@@ -126,7 +126,8 @@ def test_a_panoptic_result_has_length_segments_and_boxes(tmp_path):
 def test_the_example_of_the_readme_runs(tmp_path, capsys):
     (tmp_path / "engines").mkdir()
     tiny.panoptic_engine(tmp_path / "engines" / "panoptic.onnx")
-    cv2.imwrite("street.jpg", BRIGHT)
+    (tmp_path / "runs" / "demo" / "street" / "images").mkdir(parents=True)
+    cv2.imwrite("runs/demo/street/images/000000.jpg", BRIGHT)
     shown = README.read_text(encoding="utf-8").split("\n## Python\n")[1].split("\n## ")[0]
     (example,) = re.findall(r"```python\n(.*?)```", shown, re.DOTALL)
     # The page goes on with a video.

@@ -101,25 +101,28 @@ def _backend_run(backend: Backend) -> Run:
 
 
 def _api_run(engine: Path, settings: Settings) -> Run:
-    """As OpenVINO's documentation runs a model: the compiled model is called, or a queue of requests is fed."""
+    """As OpenVINO's documentation runs a model: it is called, or requests are started and waited for."""
     ov = import_openvino()
     compiled = ov.Core().compile_model(str(engine), settings.target, settings.config())
     names = [port.any_name for port in compiled.outputs]
     if settings.hint == "latency":
         return lambda images: [dict(zip(names, compiled([image]).to_tuple(), strict=True)) for image in images]
-    queue = ov.AsyncInferQueue(compiled)
-    answers: dict[int, dict[str, NDArray[Any]]] = {}
+    count = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+    requests = [compiled.create_infer_request() for _ in range(count)]
 
-    def take(request: Any, number: int) -> None:
-        answers[number] = {name: request.get_tensor(name).data.copy() for name in names}
-
-    queue.set_callback(take)
+    def answer(request: Any) -> dict[str, NDArray[Any]]:
+        request.wait()
+        return {name: request.get_tensor(name).data.copy() for name in names}
 
     def run(images: Images) -> list[dict[str, NDArray[Any]]]:
+        answers = []
         for number, image in enumerate(images):
-            queue.start_async([image], number)
-        queue.wait_all()
-        return [answers[number] for number in range(len(images))]
+            request = requests[number % count]
+            if number >= count:
+                answers.append(answer(request))
+            request.start_async([image])
+        begun = len(images)
+        return answers + [answer(requests[i % count]) for i in range(max(0, begun - count), begun)]
 
     return run
 

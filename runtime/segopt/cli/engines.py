@@ -24,7 +24,7 @@ Threads = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="CPU threads of ONNX Runtime or OpenVINO; a plan needs none.",
+        help="CPU threads of the network; a plan needs none.",
         show_default="one for each core",
     ),
 ]

@@ -11,6 +11,7 @@ import typer
 
 from segopt.cli.build import build_and_report
 from segopt.cli.export_report import report
+from segopt.cli.quantization import Int8Loss
 from segopt.cli.steps import step
 
 if TYPE_CHECKING:
@@ -133,14 +134,7 @@ def export(
             show_default="fp16: a synthetic image",
         ),
     ] = None,
-    int8_loss: Annotated[
-        float | None,
-        typer.Option(
-            metavar="POINTS",
-            help="int8: how much agreement may be lost; the layers that save most time within it are taken.",
-            show_default="each layer is left out that adds more than 0.4% of noise",
-        ),
-    ] = None,
+    int8_loss: Int8Loss = None,
     target: Annotated[
         str | None,
         typer.Option(

@@ -28,7 +28,7 @@ COMMON: Mapping[str, tuple[str, ...]] = {
 PRECISION: Mapping[str, tuple[str, ...]] = {
     "export": ("precision", "calibration", "int8_loss", "target", "max_detections", "proposals", "no_build"),
     "build": ("timing_cache", "workspace", "optimization_level", "tf32", "precision"),
-    "run": ("device", "threads", "inference_precision", "precision"),
+    "run": ("device", "threads"),
     "wrap": ("precision", "calibration", "int8_loss", "target"),
     "label": ("device", "precision"),
 }

@@ -136,8 +136,8 @@ def run(
         typer.Option(
             metavar=DEVICES,
             callback=check_device,
-            help="auto takes a GPU where one works, else the faster of ONNX Runtime and OpenVINO; cuda:1 is the "
-            "second; tensorrt is ONNX Runtime's; openvino for CPUs, openvino:GPU or :NPU for Intel's.",
+            help="auto: a GPU, else the faster of ONNX Runtime and OpenVINO; cuda:1 is the second GPU, "
+            "tensorrt ONNX Runtime's, openvino:GPU and :NPU Intel's.",
         ),
     ] = "auto",
     threads: Threads = None,

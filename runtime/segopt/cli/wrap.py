@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from segopt.cli.export_report import report
+from segopt.cli.quantization import Int8Loss
 from segopt.cli.steps import step
 from segopt.errors import UsageError
 
@@ -181,14 +182,7 @@ def wrap(
             show_default=False,
         ),
     ] = None,
-    int8_loss: Annotated[
-        float | None,
-        typer.Option(
-            metavar="POINTS",
-            help="int8: how much agreement may be lost; the layers that save most time within it are taken.",
-            show_default="each layer is left out that adds more than 0.4% of noise",
-        ),
-    ] = None,
+    int8_loss: Int8Loss = None,
     target: Annotated[
         str | None,
         typer.Option(
