@@ -98,6 +98,8 @@ def _again(number: int) -> None:
 
     timer = threading.Timer(_RETRY_SECONDS, send)
     timer.daemon = True
+    # By its name, the command does not wait for it at its end.
+    timer.name = "segopt-interrupt"
     timer.start()
 
 

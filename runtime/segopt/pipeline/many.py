@@ -17,6 +17,7 @@ from typing import Any
 
 from segopt.backends.base import Pending
 from segopt.errors import SourceBrokenError
+from segopt.interrupts import held
 from segopt.pipeline.channel import Channel
 from segopt.pipeline.clock import StageClock, StageTime
 from segopt.pipeline.following import follow
@@ -265,9 +266,10 @@ def run_many(
     ended: float | None = None
     while True:
         try:
-            for thread in (*readers, *middle, *finishers):
-                if thread.ident is None:
-                    thread.start()
+            with held():
+                for thread in (*readers, *middle, *finishers):
+                    if thread.ident is None:
+                        thread.start()
             while any(thread.is_alive() for thread in finishers):
                 time.sleep(_POLL_SECONDS)
                 run.end_hanging(patience)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from segopt.errors import SourceBrokenError
 from segopt.frame import Frame
+from segopt.interrupts import held
 from segopt.pipeline.channel import Channel
 from segopt.pipeline.clock import StageClock, StageTime
 from segopt.pipeline.following import follow
@@ -328,9 +329,11 @@ def run_pipeline(
     interrupts: list[KeyboardInterrupt] = []
     while True:
         try:
-            for thread in threads:
-                if thread.ident is None:
-                    thread.start()
+            # A thread whose start a signal breaks off would be started twice, or never.
+            with held():
+                for thread in threads:
+                    if thread.ident is None:
+                        thread.start()
             while not run.done.wait(_SHOW_SECONDS if screen else _POLL_SECONDS):
                 run.leave_hanging_network()
                 if on_progress is not None:

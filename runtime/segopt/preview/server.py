@@ -73,8 +73,6 @@ class PreviewServer:
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
     request_queue_size = 16
 
     def __init__(self, address: Address, board: Board) -> None:
@@ -94,7 +92,13 @@ class _Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self.connections.acquire(blocking=False):
-            super().process_request(request, client_address)
+            # By its name, the command does not wait for a viewer at its end.
+            threading.Thread(
+                target=self.process_request_thread,
+                args=(request, client_address),
+                name="segopt-preview-viewer",
+                daemon=True,
+            ).start()
         else:
             self.shutdown_request(request)
 

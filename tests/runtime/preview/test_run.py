@@ -38,7 +38,8 @@ def test_ctrl_c_ends_a_run_that_is_looked_at(running):
     running.send_signal(signal.SIGINT)
     assert running.wait(timeout=10) == 130
     print(f"ended after {time.monotonic() - began:.2f} s")
-    assert "Traceback" not in running.stderr.read()
+    errors = running.stderr.read()
+    assert "Traceback" not in errors, errors
 
 
 def test_a_port_in_use_is_one_line_and_nothing_is_made(tmp_path, running, segopt_cli):
