@@ -13,10 +13,10 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from segopt import processor
+from segopt.version import installed_version
 
 UNKNOWN = "not available"
 _PACKAGES = (
@@ -185,13 +185,9 @@ def _join(texts: Iterable[str]) -> str:
 
 
 def _versions() -> dict[str, str]:
-    versions = {"Python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
+    versions = {package: installed_version(package) for package in _PACKAGES}
+    known = {package: version for package, version in versions.items() if version is not None}
+    return {"Python": platform.python_version(), **known}
 
 
 def _nvidia_smi(query: str) -> str | None:

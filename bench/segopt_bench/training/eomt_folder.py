@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from segopt.draw.palette import class_colors
 from segopt.files.atomic import make_folder, replacing, write_json
 from segopt.model.card import IMAGENET_MEAN, IMAGENET_STD
 from segopt_bench.evaluation.classes import TruthClass
+from segopt_bench.training.panoptic_samples import categories_of
 from segopt_export.networks.eomt import EomtShape
 from segopt_export.weights.eomt_config import CONFIG, DINOV3, PREPROCESSOR
 from segopt_export.weights.eomt_names import dinov3_names
@@ -50,14 +50,6 @@ def write_eomt_folder(
         save_file(tensors, temporary, metadata={"format": "pt"})
     write_json(folder / PREPROCESSOR, _preprocessor(shape))
     write_json(folder / CONFIG, {**_config(shape), **_classes(classes)})
-
-
-def categories_of(classes: Sequence[TruthClass]) -> list[dict[str, Any]]:
-    """Classes as COCO lists its categories, in colors of their own."""
-    return [
-        {"id": entry.id, "name": entry.name, "isthing": int(entry.is_thing), "color": list(color)}
-        for entry, color in zip(classes, class_colors(len(classes)), strict=True)
-    ]
 
 
 def _classes(classes: Sequence[TruthClass]) -> dict[str, Any]:

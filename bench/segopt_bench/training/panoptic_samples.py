@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from segopt.draw.palette import class_colors
 from segopt_bench.evaluation.classes import TruthClass
 from segopt_bench.evaluation.data_folder import Data
 from segopt_bench.evaluation.panoptic_quality import SegmentMap
@@ -70,6 +71,13 @@ class AnnotatedPictures:
             raise EvaluationError(f"{self.paths[key]}: is {frame.shape[:2]}, its annotation {truth.ids.shape}")
         return frame.astype(np.uint8, copy=False), truth
 
+    def mirrored(self, index: int, random: np.random.Generator) -> tuple[NDArray[np.uint8], SegmentMap]:
+        """The same; one of two is turned over, left to right. Raises as :meth:`read`."""
+        frame, truth = self.read(index)
+        if random.random() < 0.5:
+            return frame[:, ::-1], replace(truth, ids=truth.ids[:, ::-1])
+        return frame, truth
+
 
 def resized(
     frame: NDArray[np.uint8], ids: NDArray[np.int32], size: tuple[int, int]
@@ -110,13 +118,10 @@ class PanopticSamples(Dataset[Sample]):
         Raises:
             EvaluationError: the picture or its annotation is missing or damaged.
         """
-        frame, truth = self.pictures.read(draw.index)
         random = np.random.default_rng(draw.seed)
-        ids = truth.ids
-        if random.random() < 0.5:
-            frame, ids = frame[:, ::-1], ids[:, ::-1]
+        frame, truth = self.pictures.mirrored(draw.index, random)
         size = self._size(frame.shape[:2], int(random.choice(self.short_sides)))
-        frame, ids = resized(frame, ids, size)
+        frame, ids = resized(frame, truth.ids, size)
         rgb = torch.from_numpy(np.ascontiguousarray(frame[..., ::-1])).permute(2, 0, 1) / 255
         return rgb, targets_of(SegmentMap(ids, truth.segments), self.things, self.stuff)
 
@@ -153,6 +158,14 @@ def targets_of(truth: SegmentMap, things: Sequence[TruthClass], stuff: Sequence[
         "masks": torch.from_numpy(np.array(found["masks"], dtype=np.uint8).reshape(-1, *truth.ids.shape)),
         "semantic": torch.from_numpy(semantic),
     }
+
+
+def categories_of(classes: Sequence[TruthClass]) -> list[dict[str, Any]]:
+    """Classes as COCO lists its categories, in colors of their own."""
+    return [
+        {"id": entry.id, "name": entry.name, "isthing": int(entry.is_thing), "color": list(color)}
+        for entry, color in zip(classes, class_colors(len(classes)), strict=True)
+    ]
 
 
 def draws(pictures: int, batch: int, first: int, last: int, seed: int) -> Iterator[list[Draw]]:

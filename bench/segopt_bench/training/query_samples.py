@@ -51,11 +51,9 @@ class QuerySamples(Dataset[QuerySample]):
         Raises:
             EvaluationError: the picture or its annotation is missing or damaged.
         """
-        frame, truth = self.pictures.read(draw.index)
         random = np.random.default_rng(draw.seed)
+        frame, truth = self.pictures.mirrored(draw.index, random)
         ids = truth.ids
-        if random.random() < 0.5:
-            frame, ids = frame[:, ::-1], ids[:, ::-1]
         fit = min(whole / side for whole, side in zip(self.canvas, ids.shape, strict=True))
         scale = fit * random.uniform(*self.scales)
         size = tuple(max(1, round(side * scale)) for side in ids.shape)

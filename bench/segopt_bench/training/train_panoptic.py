@@ -19,11 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segopt.draw.palette import class_colors
 from segopt.errors import ExportError, SegoptError
 from segopt.files.atomic import make_folder, replacing, write_json
 from segopt_bench.evaluation import open_data
-from segopt_bench.training.panoptic_samples import PanopticSamples, batches, draws
+from segopt_bench.training.panoptic_samples import PanopticSamples, batches, categories_of, draws
 from segopt_export.networks.table import NETWORKS, find_network
 from segopt_export.weights.loading import WeightsRequest, load_weights
 
@@ -163,15 +162,7 @@ def save(model: nn.Module, optimizer: torch.optim.Optimizer, step: int, path: Pa
 
 def write_classes(samples: PanopticSamples, path: Path) -> None:
     """The classes in the order of the network's own, as --classes takes them."""
-    entries = [*samples.things, *samples.stuff]
-    colors = class_colors(len(entries))
-    write_json(
-        path,
-        [
-            {"id": e.id, "name": e.name, "isthing": int(e.is_thing), "color": list(color)}
-            for e, color in zip(entries, colors, strict=True)
-        ],
-    )
+    write_json(path, categories_of([*samples.things, *samples.stuff]))
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from torchvision.models import WeightsEnum
 
 from segopt.errors import ExportError, SegoptError
 from segopt.files.atomic import FULL_ERRNOS
+from segopt.files.hashing import sha256_of_file
 from segopt.files.temporary import create
-from segopt_export.weights.checkpoint import sha256_of
 from segopt_export.weights.file_kinds import kind_of
 
 MIRROR_VARIABLE = "SEGOPT_WEIGHTS_MIRROR"
@@ -70,7 +70,7 @@ def download(url: str, *, sha256: str | None = None) -> Path:
     cached = Path(torch.hub.get_dir()) / "checkpoints" / name
     digits = Path(name).stem.rpartition("-")[2] if sha256 is None else sha256
     if cached.exists():
-        if not sha256_of(cached).startswith(digits):
+        if not sha256_of_file(cached).startswith(digits):
             raise ExportError(
                 f"{cached}: is damaged (its hash is another than it must be); delete it and try again"
             )
@@ -161,7 +161,7 @@ def _progress(url: str, size: int | None) -> Iterator[Any]:
 
 
 def _check(path: Path, url: str, digits: str, name: str) -> None:
-    if digits and sha256_of(path).startswith(digits):
+    if digits and sha256_of_file(path).startswith(digits):
         return
     problems = ["its hash differs"] if digits else []
     try:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from segopt.errors import ExportError
+from segopt.files.hashing import sha256_of_file
 from segopt.model.card import WeightsOrigin
 from segopt.model.categories import plain_name
 from segopt_export.classes import ClassEntry, coco_panoptic_entries, read_classes
 from segopt_export.networks.eomt import EoMT, EomtShape
 from segopt_export.networks.table import ANY_EOMT, QUERY_NETWORKS, Network
-from segopt_export.weights.checkpoint import read_groups, sha256_of
+from segopt_export.weights.checkpoint import read_groups
 from segopt_export.weights.eomt_config import CONFIG, MAX_CLASSES, PREPROCESSOR, EomtFiles, read_eomt_files
 from segopt_export.weights.eomt_names import huggingface_names
 from segopt_export.weights.hub import fetch_folder, is_hub_id
@@ -83,7 +84,7 @@ def load_eomt(network: Network, request: WeightsRequest) -> Trained:
         model,
         entries,
         named=named,
-        origin=WeightsOrigin(name or path.resolve().name, sha256_of(file)),
+        origin=WeightsOrigin(name or path.resolve().name, sha256_of_file(file)),
         notes=(*notes, *more),
     )
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from torch import nn
 
 from segopt.errors import ExportError
+from segopt.files.hashing import sha256_of_file
 from segopt.model.card import WeightsOrigin
 from segopt_export.classes import numbered_classes, read_classes, read_panoptic_classes
 from segopt_export.networks.panoptic_fpn import PanopticFPN
 from segopt_export.networks.parts import check_detector, count_detector_classes, count_semantic_classes
 from segopt_export.networks.table import Network
-from segopt_export.weights.checkpoint import read_groups, sha256_of
+from segopt_export.weights.checkpoint import read_groups
 from segopt_export.weights.eomt import load_eomt
 from segopt_export.weights.file_kinds import note_on_name
 from segopt_export.weights.loading import (
@@ -115,7 +116,7 @@ def _give_weights(model: nn.Module, name: str, request: WeightsRequest) -> tuple
     model.load_state_dict(current_names(model, state), strict=False)
     check_finite(model, path, selected.key)
     notes = [note for note in (note_on_name(path), selected.note) if note]
-    return WeightsOrigin(path.name, sha256_of(path)), notes
+    return WeightsOrigin(path.name, sha256_of_file(path)), notes
 
 
 def _without_auxiliary(model: nn.Module, state: State) -> State:

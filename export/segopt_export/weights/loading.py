@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from segopt.errors import ExportError
+from segopt.files.hashing import sha256_of_file
 from segopt.model.card import WeightsOrigin
 from segopt_export.classes import (
     DEMO_FOLDER,
@@ -29,7 +30,7 @@ from segopt_export.classes import (
 from segopt_export.exported import WARNING
 from segopt_export.networks.families import Style
 from segopt_export.networks.table import DEMO_NETWORKS, NETWORKS, Network
-from segopt_export.weights.checkpoint import read_content, read_groups, sha256_of
+from segopt_export.weights.checkpoint import read_content, read_groups
 from segopt_export.weights.detectron2 import (
     count_classes,
     detectron2_model,
@@ -150,7 +151,7 @@ def load_weights(network: Network, request: WeightsRequest) -> Trained:
     if request.class_file:
         classes = _read_classes(request.class_file, counts, network)
     lists = classes or tuple(numbered_classes(count) for count in counts)
-    origin = WeightsOrigin(name, sha256_of(path))
+    origin = WeightsOrigin(name, sha256_of_file(path))
     notes = [note for note in (note_on_name(path), selected.note, translated and translated.note) if note]
     if default and zoo_file is not None and zoo_file.sha256 is None:
         notes.append(_note_on_unchecked(zoo_file.url, origin))

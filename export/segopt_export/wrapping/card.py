@@ -11,9 +11,9 @@ import onnxruntime
 from onnx import ModelProto
 
 from segopt.errors import ExportError
+from segopt.files.hashing import sha256_of_file
 from segopt.model.card import Card, Mode, PasteRule, WeightsOrigin
 from segopt.model.categories import Category
-from segopt.model.sidecar import sha256_of
 from segopt.version import __version__
 from segopt_export.onnx_file.checks import half_share
 from segopt_export.wrapping.request import WrapRequest
@@ -58,7 +58,7 @@ def make_card(
             batch=request.batch,
             precision=_precision(network, share),
             categories={mode: subject.categories},
-            weights={mode: WeightsOrigin(path.name, sha256_of(path.read_bytes()))},
+            weights={mode: WeightsOrigin(path.name, sha256_of_file(path))},
             max_detections=subject.max_detections,
             mask_paste=subject.mask_paste,
             mask_size=subject.mask_size,

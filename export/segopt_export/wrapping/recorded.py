@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segopt.errors import ExportError, UsageError
+from segopt.files.hashing import sha256_of_file
 from segopt.model.card import Card
-from segopt.model.sidecar import sha256_of
 from segopt_export.onnx_file.session import cpu_session
 from segopt_export.wrapping import reference
 from segopt_export.wrapping.checking import label_map, network_input
@@ -94,7 +94,7 @@ def original_of(card: Card, path: Path) -> Original:
         UsageError: the card is of no wrapped file.
     """
     try:
-        digest = sha256_of(path.read_bytes())
+        digest = sha256_of_file(path)
     except OSError as error:
         raise ExportError(f"{path}: cannot be read ({error.strerror})") from None
     origin = card.weights[card.mode]

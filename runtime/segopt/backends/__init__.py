@@ -68,8 +68,10 @@ def open_backend(
 
 
 def _check_precision(asked: str, where: Device, device: str) -> None:
-    if asked not in ("f32", "bf16"):
-        raise UsageError(f"--inference-precision {asked}: is neither f32 nor bf16")
+    from segopt.backends.openvino_compile import PRECISIONS
+
+    if asked not in PRECISIONS:
+        raise UsageError(f"--inference-precision {asked}: is neither {' nor '.join(PRECISIONS)}")
     if where.kind != "openvino":
         raise UsageError(
             f"--inference-precision is OpenVINO's, and the device is {device}; add --device openvino, or leave it "

@@ -7,7 +7,6 @@ of threads and pair of versions, and the times are kept in the user's cache fold
 from __future__ import annotations
 
 import contextlib
-import importlib
 import importlib.util
 import json
 import os
@@ -26,7 +25,9 @@ from segopt.backends.base import Backend, Tensors
 from segopt.driver import find_driver
 from segopt.errors import EngineError, SegoptError
 from segopt.files import cache
+from segopt.files.hashing import sha256_of_file
 from segopt.model.reading import read_card
+from segopt.version import installed_version
 
 if TYPE_CHECKING:
     from segopt.backends.openvino_compile import Hint
@@ -160,12 +161,10 @@ def _openvino(path: Path, threads: int | None, hint: Hint) -> Backend:
 
 
 def _name(path: Path, threads: int | None) -> str:
-    from segopt.backends.openvino_compile import hash_of
-
-    # By the module: the distribution may be onnxruntime-gpu.
-    versions = [importlib.import_module(name).__version__ for name in ("onnxruntime", "openvino")]
+    # By their metadata: importing OpenVINO takes half a second, and it may not be the one that is taken.
+    versions = [installed_version(name) for name in ("onnxruntime", "onnxruntime-gpu", "openvino")]
     return "device-auto-" + cache.key_of(
-        hash_of(path), versions, processor.name(), sorted(processor.flags()), processor.cores(), threads
+        sha256_of_file(path), versions, processor.name(), sorted(processor.flags()), processor.cores(), threads
     )
 
 

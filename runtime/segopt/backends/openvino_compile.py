@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,6 +11,7 @@ from segopt import processor
 from segopt.backends.openvino_bf16 import read_in_bf16
 from segopt.errors import EngineError, SegoptError, UsageError, first_line
 from segopt.files import cache
+from segopt.files.hashing import sha256_of_file
 
 InferencePrecision = Literal["f32", "bf16"]
 PRECISIONS: tuple[InferencePrecision, ...] = get_args(InferencePrecision)
@@ -102,7 +102,7 @@ def compile_model(ov: Any, core: Any, path: Path, settings: Settings) -> Any:
 def _kept_or_compiled(ov: Any, core: Any, path: Path, settings: Settings) -> Any:
     config = settings.config()
     name = "openvino-" + cache.key_of(
-        hash_of(path),
+        sha256_of_file(path),
         ov.__version__,
         core.get_property(settings.target, "FULL_DEVICE_NAME"),
         sorted(processor.flags()),
@@ -122,16 +122,3 @@ def _kept_or_compiled(ov: Any, core: Any, path: Path, settings: Settings) -> Any
     with contextlib.suppress(Exception):
         cache.keep(name, compiled.export_model().getvalue())
     return compiled
-
-
-def hash_of(path: Path) -> str:
-    """SHA-256 of a file, read in pieces.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

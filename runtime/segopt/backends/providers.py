@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import io
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from segopt.driver import find_driver
 from segopt.errors import EngineError
+from segopt.files.hashing import sha256_of_file
 
 if TYPE_CHECKING:
     from segopt.device import Device, Kind
@@ -107,7 +107,7 @@ def _engine_cache(model: Path) -> dict[str, Any]:
     nothing is kept.
     """
     try:
-        folder = model.with_name(model.name + ".trt") / hashlib.sha256(model.read_bytes()).hexdigest()[:16]
+        folder = model.with_name(model.name + ".trt") / sha256_of_file(model)[:16]
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return {}

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from segopt import processor
 from segopt.doctor import probes
-from segopt.doctor.findings import PROBE_SECONDS, TIMED_OUT, Facts, Finding, installed_version, package
+from segopt.doctor.findings import PROBE_SECONDS, TIMED_OUT, Facts, Finding, package
 from segopt.doctor.gpu import gpu_findings
+from segopt.version import installed_version
 
 _JETSON_RELEASE = Path("/etc/nv_tegra_release")
 _JETSON_MODEL = Path("/proc/device-tree/model")

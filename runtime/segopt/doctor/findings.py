@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -49,11 +48,3 @@ def package(name: str, facts: Facts, fix: str, describe: Callable[[Facts], str])
             fix = f"run this again (a cold disk is slow); if it stays, {fix}"
         return Finding(name, "warning", f"installed, but broken: {facts['broken']}", fix)
     return Finding(name, "ok", describe(facts))
-
-
-def installed_version(distribution: str) -> str | None:
-    """Version of a pip package by its metadata, or None; nothing is imported."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from segopt.doctor.findings import Facts, Finding, installed_version, package
+from segopt.doctor.findings import Facts, Finding, package
 from segopt.driver import OLDEST_CUDA, cuda_version_text
 from segopt.model.sidecar import FlavorName
 from segopt.tensorrt.flavor import TRAITS
+from segopt.version import installed_version
 
 PROVIDERS_TENSORRT = "tensorrt>=10.3,<11"
 """Every ONNX Runtime so far has a TensorRT provider that loads ``libnvinfer.so.10``."""

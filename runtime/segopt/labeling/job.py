@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from segopt.errors import CardError, SinkError, what_is_wrong
 from segopt.files.atomic import sink_error, write_json
+from segopt.files.hashing import sha256_of_file
 from segopt.files.lock import LOCK_NAME
 from segopt.labeling.units import Unit
 from segopt.model.card import MODES, Mode
 from segopt.model.fields import fraction, one_of, text, texts_by_name, whole
-from segopt.model.sidecar import sha256_of
 from segopt.thresholds import Thresholds
-from segopt.version import __version__
+from segopt.version import __version__, installed_version
 
 Format = Literal["coco", "webdataset"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -98,10 +96,8 @@ class Job:
 def software() -> dict[str, str]:
     """Versions that a result may hang on, of what is installed."""
     found = {"segopt": __version__, "python": platform.python_version()}
-    for name in _SOFTWARE:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+    versions = {name: installed_version(name) for name in _SOFTWARE}
+    return found | {name: version for name, version in versions.items() if version is not None}
 
 
 def hash_of(engine: Path) -> str:
@@ -111,7 +107,7 @@ def hash_of(engine: Path) -> str:
         CardError: it cannot be read.
     """
     try:
-        return sha256_of(engine.read_bytes())
+        return sha256_of_file(engine)
     except OSError as error:
         raise CardError(f"{engine}: cannot be read ({error.strerror}); check name and permissions") from None
 

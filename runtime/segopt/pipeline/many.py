@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from segopt.backends.base import Pending
 from segopt.errors import SourceBrokenError
 from segopt.interrupts import held
 from segopt.pipeline.channel import Channel
 from segopt.pipeline.clock import StageClock, StageTime
 from segopt.pipeline.following import follow
 from segopt.pipeline.lanes import Lanes
+from segopt.pipeline.overlapping import overlapped
 from segopt.pipeline.run import RunStats, saved_by
 from segopt.pipeline.slots import Slots
 from segopt.sinks.base import Finished, Sink
@@ -135,22 +134,11 @@ class _Many:
             self.to_infer.finish()
 
     def infer(self) -> None:
-        under_way: deque[tuple[_Taken, Any, float, Pending[Any]]] = deque()
-        done = 0.0
         try:
-            while True:
-                # What is done is never kept back for frames that have not come yet.
-                work = self.to_infer.take() if under_way else self.to_infer.get()
-                if work is not None:
-                    under_way.append((*work, time.perf_counter(), self._start(work[1])))
-                    if len(under_way) < self.depth:
-                        continue
-                elif not under_way:
-                    return
-                taken, prepared, start, pending = under_way.popleft()
-                outputs = pending.result()
-                start, done = max(start, done), time.perf_counter()
-                self.inferring.add(done - start, len(taken))
+            for (taken, prepared), outputs, seconds in overlapped(
+                self.to_infer, lambda work: self.segmenter.submit(work[1]), self.depth
+            ):
+                self.inferring.add(seconds, len(taken))
                 if not self.to_sort.put((taken, prepared, outputs)):
                     return
         except BaseException as error:
@@ -158,13 +146,6 @@ class _Many:
         finally:
             self.to_infer.abort()
             self.to_sort.finish()
-
-    def _start(self, prepared: Any) -> Pending[Any]:
-        """Begin an inference. What goes wrong is raised when its turn comes, after the results before it."""
-        try:
-            return self.segmenter.submit(prepared)
-        except Exception as error:
-            return Pending(partial(_raise, error))
 
     def sort(self) -> None:
         try:
@@ -320,10 +301,6 @@ def run_many(
     if run.error is not None:
         raise run.error
     return interrupts[0] if interrupts else None
-
-
-def _raise(error: Exception) -> Any:
-    raise error
 
 
 def _thread(name: str, work: Callable[[], None]) -> threading.Thread:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segopt.backends.base import Pending
 from segopt.errors import SourceBrokenError
 from segopt.frame import Frame
 from segopt.interrupts import held
@@ -23,6 +23,7 @@ from segopt.pipeline.channel import Channel
 from segopt.pipeline.clock import StageClock, StageTime
 from segopt.pipeline.following import follow
 from segopt.pipeline.lanes import Lanes
+from segopt.pipeline.overlapping import overlapped
 from segopt.sinks.base import Finished, Sink
 from segopt.sources.base import Source, SourceFrame
 from segopt.stages import Stages
@@ -95,10 +96,6 @@ class _Work:
     frames: list[SourceFrame]
     prepared: Any = None
     outputs: Any = None
-    started: float = 0.0
-    """When its inference began, by :func:`time.perf_counter`."""
-    result: Callable[[], Any] = lambda: None
-    """Gives the outputs once the inference has begun."""
 
 
 @dataclass
@@ -159,23 +156,10 @@ class _Run:
 
     def infer(self) -> None:
         """Second thread. An error stops the first; what was inferred before it is still written."""
-        under_way: deque[_Work] = deque()
-        inferred = 0.0
         try:
-            while True:
-                # A frame that is done is never kept back for one that has not come yet.
-                work = self.to_infer.take() if under_way else self.to_infer.get()
-                if work is not None:
-                    self._start(work)
-                    under_way.append(work)
-                    if len(under_way) < self.depth:
-                        continue
-                elif not under_way:
-                    return
-                work = under_way.popleft()
-                work.outputs = work.result()
-                started, inferred = max(work.started, inferred), time.perf_counter()
-                self.inferring.add(inferred - started, len(work.frames))
+            for work, outputs, seconds in overlapped(self.to_infer, self._begin, self.depth):
+                work.outputs = outputs
+                self.inferring.add(seconds, len(work.frames))
                 if not self.to_finish.put(work):
                     return
         except BaseException as error:
@@ -184,15 +168,10 @@ class _Run:
             self.to_infer.abort()
             self.to_finish.finish()
 
-    def _start(self, work: _Work) -> None:
-        """Begin an inference. What goes wrong is raised when its turn comes, after the results before it."""
-        work.started = time.perf_counter()
-        try:
-            if work.prepared is None:
-                work.prepared = self.segmenter.prepare([frame.image for frame in work.frames])
-            work.result = self.segmenter.submit(work.prepared).result
-        except BaseException as error:
-            work.result = _raising(error)
+    def _begin(self, work: _Work) -> Pending[Any]:
+        if work.prepared is None:
+            work.prepared = self.segmenter.prepare([frame.image for frame in work.frames])
+        return self.segmenter.submit(work.prepared)
 
     def __post_init__(self) -> None:
         self.lanes = Lanes(self.sinks, self.to_show, self.fail)
@@ -385,13 +364,6 @@ def run_pipeline(
 def saved_by(sinks: Sequence[Sink]) -> tuple[Saved, ...]:
     """What sinks wrote, without those that got no frame."""
     return tuple(Saved(sink.label, sink.path, sink.count) for sink in sinks if sink.count)
-
-
-def _raising(error: BaseException) -> Callable[[], Any]:
-    def result() -> Any:
-        raise error
-
-    return result
 
 
 def _show_latest(screen: Screen, pictures: Channel[Frame]) -> bool:
