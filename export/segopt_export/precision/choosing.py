@@ -23,9 +23,11 @@ _SEARCHED_ON = 4
 """Pictures on which sets are tried; the file itself is measured on all that are looked at."""
 _LOOKED_AT_ALONE = 1
 """On which single layers are tried, to put them into an order."""
-_TIGHTER = (1.0, 0.7, 0.4)
-"""Switches round as the file does, but kernels sum in their own way: where the file itself loses too much, the
-search goes on with this share of the bound."""
+_ATTEMPTS = 4
+_TIGHTER = 0.7
+"""Switches round as the file does, but kernels sum in their own way, and the file is measured on more pictures.
+Where it loses too much, the search goes on with this share of what the set has lost in it: the same set would come
+again under a bound that it keeps."""
 
 Images = Sequence[NDArray[np.uint8]]
 
@@ -136,11 +138,13 @@ def choose(comparison: Comparison, bound: float, make: Callable[[Mapping[str, st
             "out"
         )
     search = Search(comparison.saved, comparison.lost, comparison.lost_alone)
-    lost = 0.0
-    for share in _TIGHTER:
-        selection = search.within(share * bound)
-        if not selection.chosen:
+    lost, limit = 0.0, bound
+    chosen: frozenset[str] = frozenset()
+    for _ in range(_ATTEMPTS):
+        selection = search.within(limit)
+        if selection.chosen in (frozenset(), chosen):
             break
+        chosen, limit = selection.chosen, _TIGHTER * min(limit, selection.lost)
         left_out = _left_out(comparison.groups, selection)
         made = make(left_out)
         lost = comparison.lost_by(made.model)
