@@ -21,6 +21,7 @@ from segopt_export.networks.settings import is_detector
 from segopt_export.networks.settings_file import read_query_settings, read_settings
 from segopt_export.networks.table import DEMO_NETWORKS, QUERY_NETWORKS, Branch, Network, find_network
 from segopt_export.onnx_file.checks import check_static, half_share
+from segopt_export.onnx_file.mask_blocks import with_masks_in_blocks
 from segopt_export.onnx_file.output import check_output
 from segopt_export.onnx_file.own_forward import check_own_forward
 from segopt_export.onnx_file.parity import check_parity
@@ -121,6 +122,9 @@ def export(request: ExportRequest, *, step: Step = no_step) -> Exported:
         card = replace(card, float_layers=tuple(quantized.float_layers), int8=quantized.choice)
         notes += notes_on_quantized(quantized, "FP16" if card.half_share else "FP32")
     notes += target_notes(request.target, model)
+    if request.target == "cpu" and card.merge == "boxes" and card.mode != "semantic":
+        model, note = with_masks_in_blocks(model, limits)
+        notes += note
     add_card(model, card)
     figures: list[Figure] = [*own_figures]
     pictures = torch.cat(fitted.pictures[:CHECKED] or [fitted.example])

@@ -57,6 +57,7 @@ def export(
     proposals: int | None = None,
     map_scale: int = 1,
     roi_align: str | None = None,
+    all_masks: bool = False,
     frozen_norm_eps: float | None = None,
     precision: str = "fp32",
     calibration: str | os.PathLike[str] | Sequence[Frame] | None = None,
@@ -117,6 +118,8 @@ def export(
         map_scale: query networks: 2 makes a map of twice the canvas's sides in the graph, for finer borders.
         roi_align: ``grid`` or ``gather``: how boxes are read from the features; None is what is fast on the
             target.
+        all_masks: files for the CPU: compute a mask for each slot, and not for those alone that hold a detection,
+            so that the graph has no loop in it and the same work for each picture.
         frozen_norm_eps: epsilon of a Mask R-CNN file's frozen batch norms; 1e-5 where training began from
             ImageNet.
         precision: ``fp32``, ``fp16`` or ``int8``.
@@ -164,6 +167,7 @@ def export(
         proposals=proposals,
         map_scale=map_scale,
         roi_align=roi_align,
+        all_masks=all_masks,
         frozen_norm_eps=frozen_norm_eps,
         precision=precision,
         calibration=calibration,
@@ -204,6 +208,7 @@ def request_of(
     proposals: int | None = None,
     map_scale: int = 1,
     roi_align: str | None = None,
+    all_masks: bool = False,
     frozen_norm_eps: float | None = None,
     precision: str = "fp32",
     calibration: str | os.PathLike[str] | Sequence[Frame] | None = None,
@@ -267,7 +272,7 @@ def request_of(
         },
         canvas=height_and_width(size),
         batch=batch,
-        limits=DetectionLimits(max_detections, candidates, suppression_steps, reader, map_scale),
+        limits=DetectionLimits(max_detections, candidates, suppression_steps, reader, map_scale, all_masks),
         proposals=proposals,
         target=cast("Target", one_of("target", target, get_args(Target))),
         precision=checked_precision,

@@ -33,7 +33,7 @@ from segopt.merge import merge_codes
 from segopt.model.card import Card, Mode
 from segopt.model.categories import names_by_id
 from segopt.model.reading import read_card
-from segopt.model.tensors import check_tensors
+from segopt.model.tensors import MASK_SCORE, check_tensors
 from segopt.query_results import instance_result, panoptic_result, semantic_result
 from segopt.results import InstanceResult, PanopticResult, Result, SemanticResult
 from segopt.stages import Stages
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 MOST_THREADS = 1024
 """More than any machine has cores."""
+_NO_MASK = 2.0
+"""Above all scores."""
 
 
 def load(
@@ -251,9 +253,20 @@ class Segmenter(Stages):
         """
         return letterbox_frames(frames, self.card)
 
-    def infer(self, prepared: Prepared) -> Outputs:
-        """Run the network on prepared frames; its output tensors by name."""
-        return self.backend.infer({"image": prepared.image})
+    @property
+    def mask_score(self) -> float:
+        """The lowest score of a detection whose mask this view looks at."""
+        return self.thresholds.score if self.mode != "semantic" else _NO_MASK
+
+    def infer(self, prepared: Prepared, *, mask_score: float | None = None) -> Outputs:
+        """Run the network on prepared frames; its output tensors by name.
+
+        Args:
+            prepared: from :meth:`prepare`.
+            mask_score: a file for a CPU need not compute masks of detections with lower scores than this; None is
+                :attr:`mask_score`. A caller who has several views of one inference gives the lowest of theirs.
+        """
+        return self.backend.infer(self._inputs(prepared, mask_score))
 
     @property
     def depth(self) -> int:
@@ -262,7 +275,13 @@ class Segmenter(Stages):
 
     def submit(self, prepared: Prepared) -> Pending[Outputs]:
         """Start the network on prepared frames; ``result()`` of what it returns gives what :meth:`infer` would."""
-        return self.backend.submit({"image": prepared.image})
+        return self.backend.submit(self._inputs(prepared, None))
+
+    def _inputs(self, prepared: Prepared, mask_score: float | None) -> dict[str, NDArray[np.generic]]:
+        inputs: dict[str, NDArray[np.generic]] = {"image": prepared.image}
+        if MASK_SCORE in self.backend.optional:
+            inputs[MASK_SCORE] = np.array(self.mask_score if mask_score is None else mask_score, np.float32)
+        return inputs
 
     def decode(self, prepared: Prepared, outputs: Outputs) -> list[Decoded] | list[Queries]:
         """The first half of :meth:`finish`: what this view needs of the outputs, for each prepared frame."""

@@ -58,7 +58,7 @@ def evaluate_engine(
     keys = evaluation.keys
     for batch in _frames(evaluation, data, segmenter.batch):
         prepared = segmenter.prepare([frame for _, frame in batch])
-        outputs = segmenter.infer(prepared)
+        outputs = segmenter.infer(prepared, mask_score=min(view.mask_score for view in views.values()))
         unconverged_keys = set()
         for mode, view in views.items():
             for (key, _), result in zip(batch, view.finish(prepared, outputs), strict=True):

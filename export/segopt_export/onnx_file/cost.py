@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
-from onnx import NodeProto, helper
+from onnx import NodeProto, helper, numpy_helper
+
+from segopt.model.tensors import MASK_BLOCK, MASK_LOOP
 
 _NAMES = {
     "views": "Reshape Squeeze Unsqueeze Flatten Identity Constant ConstantOfShape Shape Dropout",
@@ -74,12 +76,35 @@ def floor(layers: Sequence[LayerCost], device: Device) -> float:
 
 
 def layer_costs(model: onnx.ModelProto) -> list[LayerCost]:
-    """The layers of a graph with fixed shapes, in the order of its nodes."""
-    tensors = _Tensors(model)
+    """The layers of a graph with fixed shapes, in the order of its nodes.
+
+    Where masks are computed in a loop, its layers are counted as often as they run at most.
+    """
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    tensors = _Tensors(graph)
+    found: list[LayerCost] = []
+    for node in graph.node:
+        if node.name == MASK_LOOP:
+            found += _of_loop(node, graph, tensors)
+    return found + _of_graph(graph, tensors)
+
+
+def _of_loop(loop: NodeProto, graph: onnx.GraphProto, tensors: _Tensors) -> list[LayerCost]:
+    """The layers of the loop over blocks of masks, for all slots."""
+    body: onnx.GraphProto = next(each.g for each in loop.attribute if each.name == "body")
+    (block,) = (int(numpy_helper.to_array(t)) for t in graph.initializer if t.name == MASK_BLOCK)
+    turns = math.ceil(tensors.shape(loop.input[2])[0] / block)
+    layers = _of_graph(body, _Tensors(body, tensors))
+    return [
+        replace(each, operations=turns * each.operations, bytes_moved=turns * each.bytes_moved) for each in layers
+    ]
+
+
+def _of_graph(graph: onnx.GraphProto, tensors: _Tensors) -> list[LayerCost]:
     groups: list[list[NodeProto]] = []
     group_of: dict[str, int] = {}
-    for node in model.graph.node:
-        if tensors.is_constant(node):
+    for node in graph.node:
+        if node.name == MASK_LOOP or tensors.is_constant(node):
             continue
         joined = _joined(node, tensors, group_of)
         if joined is None:
@@ -87,7 +112,7 @@ def layer_costs(model: onnx.ModelProto) -> list[LayerCost]:
             groups.append([])
         groups[joined].append(node)
         group_of.update(dict.fromkeys(node.output, joined))
-    readers: dict[str, set[int]] = {value.name: {-1} for value in model.graph.output}
+    readers: dict[str, set[int]] = {value.name: {-1} for value in graph.output}
     for number, nodes in enumerate(groups):
         for node in nodes:
             for name in node.input:
@@ -97,13 +122,20 @@ def layer_costs(model: onnx.ModelProto) -> list[LayerCost]:
 
 
 class _Tensors:
-    """Shapes and types of a graph's tensors."""
+    """Shapes and types of a graph's tensors.
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        graph = onnx.shape_inference.infer_shapes(model).graph
-        self._shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-        self._types = {tensor.name: tensor.data_type for tensor in graph.initializer}
-        self.constants = set(self._shapes)
+    Args:
+        graph: whose shapes were inferred.
+        outer: of the graph around it.
+    """
+
+    def __init__(self, graph: onnx.GraphProto, outer: _Tensors | None = None) -> None:
+        self._shapes: dict[str, tuple[int, ...]] = dict(outer._shapes) if outer else {}
+        self._types: dict[str, int] = dict(outer._types) if outer else {}
+        self.constants: set[str] = set(outer.constants) if outer else set()
+        for tensor in graph.initializer:
+            self._shapes[tensor.name], self._types[tensor.name] = tuple(tensor.dims), tensor.data_type
+            self.constants.add(tensor.name)
         for value in (*graph.value_info, *graph.input, *graph.output):
             self._shapes[value.name] = tuple(side.dim_value for side in value.type.tensor_type.shape.dim)
             self._types[value.name] = value.type.tensor_type.elem_type

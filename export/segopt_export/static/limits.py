@@ -23,3 +23,6 @@ class DetectionLimits:
     """None is what is fast on the target: gather on a CPU, grid with TensorRT."""
     map_scale: int = 1
     """Query networks: sides of the graph's map in those of the canvas."""
+    all_masks: bool = False
+    """On a CPU: a mask for each slot, in place of those that hold a detection, so that work does not depend on the
+    picture."""

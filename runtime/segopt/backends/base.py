@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -66,6 +67,8 @@ class Backend(ABC):
     """For people: the runtime and the device, such as ``ONNX Runtime 1.20 (CPU)``."""
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+    optional: Mapping[str, TensorSpec] = MappingProxyType({})
+    """Inputs that may be left out."""
     depth: int = 1
     """How many inferences can be under way at once."""
     notes: tuple[str, ...] = ()
@@ -76,7 +79,8 @@ class Backend(ABC):
         """Run once.
 
         Args:
-            inputs: for each name in :attr:`inputs`, an array of its type and shape.
+            inputs: for each name in :attr:`inputs`, and for those of :attr:`optional` that are given, an array of
+                its type and shape.
 
         Returns:
             For each name in :attr:`outputs`, an array of its type and shape that belongs to the caller.
@@ -102,14 +106,19 @@ class Backend(ABC):
         """Release the model; a second time does nothing. Only ``close`` may be called after it."""
 
 
-def check_inputs(inputs: Tensors, specs: Mapping[str, TensorSpec], model: object) -> None:
-    """Compare arrays with what a model takes.
+def check_inputs(
+    inputs: Tensors,
+    specs: Mapping[str, TensorSpec],
+    model: object,
+    optional: Mapping[str, TensorSpec] = MappingProxyType({}),
+) -> None:
+    """Compare arrays with what a model takes, and with what it may be given besides.
 
     Raises:
         EngineError: one is missing, unknown, or of another type or shape.
     """
     for name in sorted({*inputs, *specs}):
-        array, spec = inputs.get(name), specs.get(name)
+        array, spec = inputs.get(name), specs.get(name) or optional.get(name)
         found = None if array is None else TensorSpec(array.dtype, array.shape)
         if found != spec:
             raise EngineError(f"{model}: takes {name} as {spec or 'no input'}, and was given {found or 'none'}")

@@ -16,7 +16,7 @@ from segopt.backends.base import Backend, Tensors, check_inputs
 from segopt.backends.providers import CPU, CUDA, TITLES, check_provider, preload_libraries, wanted_providers
 from segopt.device import Device, parse_device
 from segopt.errors import EngineError, first_line
-from segopt.model.tensors import TensorSpec
+from segopt.model.tensors import MASK_SCORE, TensorSpec
 
 _DTYPES = {
     "tensor(uint8)": np.uint8,
@@ -92,6 +92,8 @@ class OnnxRuntimeBackend(Backend):
             self._run = _BoundSession(ort, session, self.inputs, self.outputs, place)
         else:
             self._run = _Session(ort, session, self.outputs)
+            others = session.get_overridable_initializers()
+            self.optional = {node.name: _spec(node, self._path) for node in others if node.name == MASK_SCORE}
         self.name = f"ONNX Runtime {ort.__version__} ({TITLES.get(provider, provider)})"
         return provider
 
@@ -109,7 +111,7 @@ class OnnxRuntimeBackend(Backend):
         """See :meth:`segopt.backends.Backend.infer`."""
         if self._run is None:
             raise EngineError(f"{self._path}: this model was closed; load it again")
-        check_inputs(inputs, self.inputs, self._path)
+        check_inputs(inputs, self.inputs, self._path, self.optional)
         try:
             return self._run(inputs)
         except Exception as error:

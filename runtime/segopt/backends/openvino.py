@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segopt.backends.base import Backend, Pending, Tensors, check_inputs
 from segopt.backends.openvino_compile import Settings, compile_model, has_bf16, import_openvino, version_of
 from segopt.errors import EngineError, first_line
-from segopt.model.tensors import TensorSpec
+from segopt.model.tensors import MASK_SCORE, TensorSpec
 
 _MOST_REQUESTS = 8
 """Inferences under way at once; a stream's frames wait for them, each with its picture."""
@@ -38,7 +38,9 @@ class OpenVinoBackend(Backend):
         core = ov.Core()
         compiled = compile_model(ov, core, path, settings)
         self._path = path
-        self.inputs = {port.any_name: _spec(port) for port in compiled.inputs}
+        taken = {port.any_name: _spec(port) for port in compiled.inputs}
+        self.optional = {name: spec for name, spec in taken.items() if name == MASK_SCORE}
+        self.inputs = {name: spec for name, spec in taken.items() if name != MASK_SCORE}
         self.outputs = {port.any_name: _spec(port) for port in compiled.outputs}
         self.name = f"OpenVINO {version_of(ov)} ({settings.target}{_BF16 if settings.precision == 'bf16' else ''})"
         self.depth = 1
@@ -49,6 +51,8 @@ class OpenVinoBackend(Backend):
                 "this CPU has bf16, and OpenVINO runs in single precision; a file of --precision fp16 can be run "
                 "with --inference-precision bf16",
             )
+        # A graph's own value of an input; OpenVINO wants each input to be given.
+        self._left_out = {name: np.zeros(spec.shape, spec.dtype) for name, spec in self.optional.items()}
         self._requests: list[Any] = [compiled.create_infer_request() for _ in range(self.depth)]
         # Which requests are busy, the oldest first.
         self._under_way: dict[int, Pending[dict[str, NDArray[np.generic]]]] = {}
@@ -59,7 +63,10 @@ class OpenVinoBackend(Backend):
         request = self._requests[self._free()]
         try:
             # Inputs are read where they are; outputs are copied out of the request's own memory.
-            request.infer({name: np.ascontiguousarray(array) for name, array in inputs.items()}, share_inputs=True)
+            arrays = {**self._left_out, **inputs}
+            # Not ascontiguousarray, which gives a scalar a side.
+            contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+            request.infer(contiguous, share_inputs=True)
             return self._outputs_of(request)
         except Exception as error:
             raise EngineError(f"{self._path}: OpenVINO failed: {first_line(error)}") from error
@@ -73,7 +80,7 @@ class OpenVinoBackend(Backend):
         request = self._requests[number]
         try:
             # A copy, which the request holds until its next one: the caller may change the inputs.
-            copies = {name: np.array(array, order="C") for name, array in inputs.items()}
+            copies = {name: np.array(array, order="C") for name, array in {**self._left_out, **inputs}.items()}
             request.start_async(copies, share_inputs=True)
         except Exception as error:
             raise EngineError(f"{self._path}: OpenVINO failed: {first_line(error)}") from error
@@ -90,7 +97,7 @@ class OpenVinoBackend(Backend):
     def _check(self, inputs: Tensors) -> None:
         if not self._requests:
             raise EngineError(f"{self._path}: this model was closed; load it again")
-        check_inputs(inputs, self.inputs, self._path)
+        check_inputs(inputs, self.inputs, self._path, self.optional)
 
     def _free(self) -> int:
         """The number of a request without work; where there is none, of the oldest, which is waited for."""

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from segopt import processor
 from segopt.backends.openvino_bf16 import read_in_bf16
 from segopt.errors import EngineError, SegoptError, UsageError, first_line
 from segopt.files import cache
 from segopt.files.hashing import sha256_of_file
+from segopt.model.tensors import MASK_BLOCK, MASK_LOOP, MASK_SCORE
 
 InferencePrecision = Literal["f32", "bf16"]
 PRECISIONS: tuple[InferencePrecision, ...] = get_args(InferencePrecision)
@@ -117,8 +120,31 @@ def _kept_or_compiled(ov: Any, core: Any, path: Path, settings: Settings) -> Any
             return core.import_model(kept, settings.target, config)
         cache.forget(name)
     model = read_in_bf16(ov, core, path) if settings.precision == "bf16" else core.read_model(str(path))
+    prepare_masks(ov, model, fixed=settings.target.startswith("NPU"))
     compiled = core.compile_model(model, settings.target, config)
     # Not every device can.
     with contextlib.suppress(Exception):
         cache.keep(name, compiled.export_model().getvalue())
     return compiled
+
+
+def prepare_masks(ov: Any, model: Any, *, fixed: bool = False) -> None:
+    """Where masks are computed in a loop, make :data:`MASK_SCORE`, which OpenVINO takes for a constant, an input.
+
+    Args:
+        ov: the module ``openvino``.
+        model: an ``openvino.Model``, which is changed.
+        fixed: have the loop run for all slots instead, for a device that wants to know how often it does.
+    """
+    nodes = {node.get_friendly_name(): node for node in model.get_ops()}
+    if MASK_SCORE not in nodes:
+        return
+    if fixed:
+        slots, block = nodes[MASK_LOOP].output(0).get_shape()[0], int(nodes[MASK_BLOCK].get_data())
+        turns = ov.opset13.constant(-(-slots // block), np.int64)
+        nodes[MASK_LOOP].input(0).replace_source_output(turns.output(0))
+        return
+    lowest = ov.opset13.parameter([], np.float32, name=MASK_SCORE)
+    lowest.output(0).get_tensor().set_names({MASK_SCORE})
+    nodes[MASK_SCORE].output(0).replace(lowest.output(0))
+    model.add_parameters([lowest])

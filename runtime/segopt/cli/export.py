@@ -114,6 +114,13 @@ def export(
             show_default="gather for the CPU, grid for TensorRT but versions that compute GridSample wrongly",
         ),
     ] = None,
+    all_masks: Annotated[
+        bool,
+        typer.Option(
+            "--all-masks",
+            help="For the CPU: a mask for each slot, not for detections alone; no loop in the graph.",
+        ),
+    ] = False,
     frozen_norm_eps: Annotated[
         float | None,
         typer.Option(
@@ -189,6 +196,7 @@ def export(
         proposals=proposals,
         map_scale=map_scale,
         roi_align=roi_align or ("gather" if builder and grid_sample_is_wrong(builder) else None),
+        all_masks=all_masks,
         frozen_norm_eps=frozen_norm_eps,
         precision=precision or ("fp16" if builder else "fp32"),
         calibration=calibration,

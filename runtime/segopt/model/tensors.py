@@ -25,8 +25,14 @@ class TensorSpec:
 DATA_DEPENDENT = frozenset(
     {"NonZero", "NonMaxSuppression", "RoiAlign", "Loop", "If", "Scan", "Unique", "Compress", "SequenceAt"}
 )
-"""ONNX operators whose shapes or work depend on the image, or that need a plugin: with one of them there is no
-CUDA graph and no TensorRT-RTX engine, so that no graph of segopt's has one."""
+"""ONNX operators whose shapes or work depend on the image, or that need a plugin. With one of them there is no
+CUDA graph, so that no graph of segopt's has one, but for the loop of :data:`MASK_SCORE` in files for a CPU."""
+
+MASK_SCORE = "mask_score"
+"""An input that a graph may have and a caller may leave out, float32 []: the lowest score of a detection whose
+mask is wanted. Those of others say nothing: they are zeros, or what was in their place."""
+MASK_LOOP, MASK_BLOCK = "masks/loop", "masks/block"
+"""In such a graph the loop that computes masks, and how many slots each of its turns does."""
 
 MASK_SIDE = 28
 """Cells of a mask, both ways, in the graphs that segopt exports; one of another side is as good."""
