@@ -67,7 +67,7 @@ FLOORS = {
         ["requirements", "evaluation", "reporting"],
         ["pytorch", "demo", "training"],
         ["latency", "merging", "footprint", "tracking", "gpu_session", "labeling"],
-        ["scale", "plan", "openvino_api", "bf16"],
+        ["scale", "plan", "openvino_api", "objects", "bf16"],
     ],
 }
 """From the ground up. The first is of whole houses."""

@@ -149,6 +149,39 @@ def _semantic(canvas, batch):
     return nodes, outputs, constants
 
 
+def looped_engine(path: Path, mode: str, detections: Sequence[Detection], slots: int) -> Path:
+    """An engine whose masks come from rows that the picture has a part in, as a mask head's do, in a loop."""
+    from segopt_export.onnx_file.mask_blocks import in_blocks
+
+    make = {"instance": instance_engine, "panoptic": panoptic_engine}[mode]
+    file = onnx.load(make(path, detections=detections, slots=slots))
+    for node in file.graph.node:
+        if list(node.output) == ["masks"]:
+            node.output[0] = "given"
+    constants = {
+        "rows": np.array([slots, 28, 28]),
+        "all": np.array([1, slots, 28, 28]),
+        "zero": np.array(0, np.float32),
+        "axes": np.array([1, 2, 3]),
+    }
+    file.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
+    file.graph.node.extend(
+        [
+            helper.make_node("Cast", ["image"], ["pixels_of_picture"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["pixels_of_picture", "axes"], ["mean_of_picture"]),
+            helper.make_node("Mul", ["mean_of_picture", "zero"], ["nothing"]),
+            helper.make_node("Add", ["given", "nothing"], ["moved"]),
+            helper.make_node("Reshape", ["moved", "rows"], ["of_slots"]),
+            helper.make_node("Relu", ["of_slots"], ["head"]),
+            helper.make_node("Reshape", ["head", "all"], ["masks"]),
+        ]
+    )
+    blocks = in_blocks(file)
+    assert blocks is not None
+    onnx.save(blocks, path)
+    return path
+
+
 def _instance(detections, slots, batch, converged, mask_shape):
     boxes = np.zeros((batch, slots, 4), np.float32)
     scores = np.full((batch, slots), -1, np.float32)

@@ -3,9 +3,7 @@
 import importlib.util  # noqa: F401 (conditions of tests name it)
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 import segopt
 import tiny
@@ -14,7 +12,6 @@ from segopt.backends.onnxruntime import OnnxRuntimeBackend
 from segopt.backends.openvino_compile import import_openvino, prepare_masks
 from segopt.errors import EngineError
 from segopt.model.tensors import MASK_LOOP, MASK_SCORE
-from segopt_export.onnx_file.mask_blocks import in_blocks
 
 SLOTS = 20
 DETECTIONS = [((2.0 * i, 2.0, 2.0 * i + 8, 30.0), round(0.97 - 0.05 * i, 2), 1 + i % 2) for i in range(18)]
@@ -26,38 +23,7 @@ DEVICES = [
 
 @pytest.fixture(params=["instance", "panoptic"])
 def model(request, tmp_path):
-    return looped(request.param, tmp_path / f"{request.param}.onnx")
-
-
-def looped(mode, path):
-    """A tiny engine whose masks come from rows that the picture has a part in, as a head's do, in a loop."""
-    make = {"instance": tiny.instance_engine, "panoptic": tiny.panoptic_engine}[mode]
-    file = onnx.load(make(path, detections=DETECTIONS, slots=SLOTS))
-    for node in file.graph.node:
-        if list(node.output) == ["masks"]:
-            node.output[0] = "given"
-    constants = {
-        "rows": np.array([SLOTS, 28, 28]),
-        "all": np.array([1, SLOTS, 28, 28]),
-        "zero": np.array(0, np.float32),
-        "axes": np.array([1, 2, 3]),
-    }
-    file.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
-    file.graph.node.extend(
-        [
-            helper.make_node("Cast", ["image"], ["pixels_of_picture"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMean", ["pixels_of_picture", "axes"], ["mean_of_picture"]),
-            helper.make_node("Mul", ["mean_of_picture", "zero"], ["nothing"]),
-            helper.make_node("Add", ["given", "nothing"], ["moved"]),
-            helper.make_node("Reshape", ["moved", "rows"], ["of_slots"]),
-            helper.make_node("Relu", ["of_slots"], ["head"]),
-            helper.make_node("Reshape", ["head", "all"], ["masks"]),
-        ]
-    )
-    blocks = in_blocks(file)
-    assert blocks is not None
-    onnx.save(blocks, path)
-    return path
+    return tiny.looped_engine(tmp_path / f"{request.param}.onnx", request.param, DETECTIONS, SLOTS)
 
 
 def whole(model, tmp_path):
@@ -107,7 +73,9 @@ def test_masks_below_the_score_are_left_out(model, frame, device, hint):
     ("mode", "score", "expected"), [("panoptic", 0.3, 0.3), ("instance", None, 0.5), ("semantic", 0.3, 2.0)]
 )
 def test_a_view_asks_for_the_masks_that_it_looks_at(tmp_path, frame, mode, score, expected):
-    with segopt.load(looped("panoptic", tmp_path / "panoptic.onnx"), "cpu", score, mode=mode) as segmenter:
+    with segopt.load(
+        tiny.looped_engine(tmp_path / "panoptic.onnx", "panoptic", DETECTIONS, SLOTS), "cpu", score, mode=mode
+    ) as segmenter:
         assert segmenter.mask_score == expected
         prepared = segmenter.prepare([frame])
         masks = segmenter.infer(prepared)["masks"][0].reshape(SLOTS, -1).max(axis=1)

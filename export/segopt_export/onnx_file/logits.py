@@ -98,7 +98,9 @@ def _end_at_logits(graph: onnx.GraphProto, step: int) -> None:
     nodes = [*reversed(kept), *ending]
     initializers = [tensor for tensor in graph.initializer if tensor.name in needed] + constants
     output = onnx.helper.make_tensor_value_info(_NAME, onnx.TensorProto.FLOAT, None)
-    for field, values in (("node", nodes), ("initializer", initializers), ("output", [output])):
+    inputs = [value for value in graph.input if value.name in needed]
+    fields = {"node": nodes, "initializer": initializers, "input": inputs, "output": [output]}
+    for field, values in fields.items():
         copies = [type(value).FromString(value.SerializeToString()) for value in values]
         graph.ClearField(field)
         getattr(graph, field).extend(copies)

@@ -20,7 +20,7 @@ from segopt.errors import ExportError, UsageError, first_line
 from segopt.files.names import slug
 from segopt.model.card import Card, Mode, ResizeRule
 from segopt.model.reading import read_card
-from segopt.model.tensors import output_specs
+from segopt.model.tensors import MASK_LOOP, output_specs
 from segopt_export.classes import ClassEntry, note_on_stuff, panoptic_categories, read_classes
 from segopt_export.exported import Exported, Step, no_step
 from segopt_export.onnx_file.checks import check_static, half_share
@@ -124,7 +124,13 @@ def _read(path: Path, mode: Mode) -> _Half:
     card = read_card(path)
     if card.mode != mode or card.merge != "boxes":
         raise ExportError(f"{path}: is a model for {card.mode} segmentation; --{mode} takes one for {mode}")
-    return _Half(path, mode, card, onnx.load(path))
+    model = onnx.load(path)
+    if any(node.name == MASK_LOOP for node in model.graph.node):
+        raise ExportError(
+            f"{path}: computes masks in a loop, for a CPU, which a fused file has none of; export it again with "
+            "`segopt export --all-masks`"
+        )
+    return _Half(path, mode, card, model)
 
 
 def _card(

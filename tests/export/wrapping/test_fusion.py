@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 import lively
 import segopt
 import segopt_export
+import tiny
 from stand_ins import CANVAS, DetrLike, MaskRcnnLike, exported
 
 CATEGORIES = [{"name": "road"}, {"name": "class 1"}, {"name": "sky"}]
@@ -144,6 +146,7 @@ def files(tmp_path_factory):
         segopt_export.wrap("i.onnx", classes="things.json", family="rfdetr", output="stretched.onnx")
         exported(DetrLike(), "i2.onnx", DetrLike.OUTPUTS, batch=2)
         segopt_export.wrap("i2.onnx", classes="things.json", resize="letterbox", batch=2, output="two.onnx")
+        tiny.looped_engine(Path("looped.onnx"), "instance", [((2, 2, 20, 20), 0.9, 1)], 4)
     return folder
 
 
@@ -162,6 +165,7 @@ def files(tmp_path_factory):
         ({"size": "big"}, ["--size big is no size"]),
         ({"resize": "crop"}, ["--resize crop is unknown"]),
         ({"instance": "stretched.onnx"}, ["letterbox", "stretch; choose with --resize"]),
+        ({"instance": "looped.onnx"}, ["looped.onnx: computes masks in a loop", "`segopt export --all-masks`"]),
         ({"instance": "two.onnx"}, ["takes 1 frames at once", "2; make one of them again"]),
     ],
 )
