@@ -1,1 +1,1 @@
-"""The OpenVINO backend against OpenVINO's own Python API, on the same file and pictures."""
+"""A detector's network with few objects and with many."""

@@ -63,7 +63,7 @@ def measure(engine: Path, whole: Path, counts: Sequence[int], rounds: int, pictu
     """
     card = read_card(engine)
     frame = scene_pictures(1, card.canvas).frames[0] if picture is None else read_picture(picture)
-    image = {"image": letterbox_frames([frame], card).image}
+    image: dict[str, NDArray[np.generic]] = {"image": letterbox_frames([frame], card).image}
     with (
         contextlib.closing(OnnxRuntimeBackend(engine, "cpu")) as loop,
         contextlib.closing(OnnxRuntimeBackend(whole, "cpu")) as all_masks,
@@ -73,15 +73,13 @@ def measure(engine: Path, whole: Path, counts: Sequence[int], rounds: int, pictu
         if MASK_SCORE in all_masks.optional:
             raise UsageError(f"{whole}: computes masks in a loop; export it with --all-masks")
         expected = all_masks.infer(image)
-        asked = {count: _score(expected["scores"][0], count) for count in counts}
-        for count, score in asked.items():
-            found = loop.infer({**image, MASK_SCORE: score})
+        runs: list[tuple[Backend, Tensors]] = [(all_masks, image)]
+        for count in counts:
+            given = {**image, MASK_SCORE: _score(expected["scores"][0], count)}
+            found = loop.infer(given)
             if not all(_alike(expected[name][0, :count], found[name][0, :count]) for name in ("scores", "masks")):
                 raise EngineError(f"{engine}: its answer is not that of {whole}; name two files of one network")
-        runs: list[tuple[Backend, Tensors]] = [
-            (all_masks, image),
-            *((loop, {**image, MASK_SCORE: score}) for score in asked.values()),
-        ]
+            runs.append((loop, given))
         taken: list[list[float]] = [[] for _ in runs]
         for i in range(-_WARMUP, rounds):
             for k in range(len(runs)):

@@ -1,6 +1,7 @@
 """Files that compute masks in a loop are timed beside those that compute all."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,19 +11,18 @@ from segopt_bench.objects.__main__ import main
 DETECTIONS = [((2.0, 2.0, 20.0, 30.0), round(0.97 - 0.05 * i, 2), 1) for i in range(18)]
 
 
-@pytest.fixture
-def files(tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def _files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tiny.looped_engine(tmp_path / "loop.onnx", "instance", DETECTIONS, 20)
     tiny.instance_engine(tmp_path / "whole.onnx", detections=DETECTIONS, slots=20)
     tiny.instance_engine(tmp_path / "other.onnx", detections=[((2, 2, 9, 9), 0.9, 1)] * 3, slots=20)
 
 
-def test_there_is_a_line_for_each_count(files, capsys):
+def test_there_is_a_line_for_each_count(capsys):
     arguments = ["--engine", "loop.onnx", "--against", "whole.onnx", "--counts", "2,18", "--rounds", "3"]
     assert main([*arguments, "--json", "found.json"]) == 0
-    with open("found.json") as file:
-        counted = json.load(file)["counted"]
+    counted = json.loads(Path("found.json").read_text())["counted"]
     assert [(one["engine"], one["objects"]) for one in counted] == [
         ("whole.onnx", 20),
         ("loop.onnx", 2),
@@ -41,11 +41,11 @@ def test_there_is_a_line_for_each_count(files, capsys):
         (["loop.onnx", "whole.onnx", "40"], "--counts 40: the picture has 18 objects"),
         (["loop.onnx", "loop.onnx", "5"], "loop.onnx: computes masks in a loop; export it with --all-masks"),
         (["whole.onnx", "whole.onnx", "5"], "whole.onnx: computes all masks; export it with --target cpu"),
-        (["loop.onnx", "other.onnx", "3"], "its masks are not those of other.onnx"),
+        (["loop.onnx", "other.onnx", "3"], "its answer is not that of other.onnx"),
         (["none.onnx", "whole.onnx", "3"], "none.onnx"),
     ],
 )
-def test_what_cannot_be_compared_is_one_line(files, capsys, arguments, words):
+def test_what_cannot_be_compared_is_one_line(capsys, arguments, words):
     engine, against, counts = arguments
     assert main(["--engine", engine, "--against", against, "--counts", counts, "--rounds", "1"]) == 1
     err = capsys.readouterr().err
