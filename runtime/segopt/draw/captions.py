@@ -148,7 +148,8 @@ def fill(canvas: Frame, rect: Rect, color: Color, alpha: float = 1.0) -> None:
     if window.size == 0:
         return
     if alpha >= 1:
-        window[:] = _bgr(color)
+        # By numpy, three bytes at a time, it takes several times as long.
+        cv2.rectangle(canvas, (x, y), (x + width - 1, y + height - 1), _bgr(color), cv2.FILLED)
     else:
         solid = np.empty_like(window)
         solid[:] = _bgr(color)
