@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 from segopt.errors import EngineError, first_line
 
 _SUFFIX = "_kernel_time"
+_ERRORS = 3
+_INFERENCE = "model_run"
+_AROUND_OTHERS = frozenset({"Loop", "If", "Scan"})
+"""Operators whose time is that of the nodes in them."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ def profile_layers(model: Path, images: Sequence[NDArray[np.uint8]], *, most: in
 
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
+        options.log_severity_level = _ERRORS
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         try:
@@ -78,16 +83,21 @@ def profile_layers(model: Path, images: Sequence[NDArray[np.uint8]], *, most: in
 
 
 def summarize(events: Sequence[dict[str, Any]], runs: int, most: int) -> LayerProfile:
-    """Add up the events of ONNX Runtime's trace, all inferences but the first."""
-    kernels = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX)]
-    times: defaultdict[str, list[float]] = defaultdict(list)
+    """Add up the events of ONNX Runtime's trace, all inferences but the first.
+
+    A node inside of a loop has an event for each turn, which its loop's own event has in it.
+    """
+    _, second, *_ = sorted(event["ts"] for event in events if event["name"] == _INFERENCE)
+    times: defaultdict[str, float] = defaultdict(float)
     operator_of: dict[str, str] = {}
-    for event in kernels:
-        name = event["name"].removesuffix(_SUFFIX)
-        operator_of[name] = event["args"]["op_name"]
-        times[name].append(event["dur"] / 1000)
-    # A node runs once in an inference, and its events are in the order of the inferences.
-    per_node = {name: sum(values[-runs:]) / runs for name, values in times.items()}
+    for event in events:
+        if event.get("cat") != "Node" or not event["name"].endswith(_SUFFIX):
+            continue
+        if event["ts"] >= second and event["args"]["op_name"] not in _AROUND_OTHERS:
+            name = event["name"].removesuffix(_SUFFIX)
+            operator_of[name] = event["args"]["op_name"]
+            times[name] += event["dur"] / 1000
+    per_node = {name: milliseconds / runs for name, milliseconds in times.items()}
     total = sum(per_node.values())
     operators: defaultdict[str, list[float]] = defaultdict(list)
     for name, milliseconds in per_node.items():

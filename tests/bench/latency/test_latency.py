@@ -234,13 +234,26 @@ def test_layers_are_shares_of_the_whole(panoptic_engine, segopt_cli):
 
 
 def test_the_first_inference_is_no_part_of_a_profile():
-    def event(name, microseconds):
-        return {"cat": "Node", "name": f"{name}_kernel_time", "dur": microseconds, "args": {"op_name": "Conv"}}
-
-    events = [event("a", 9_000_000), event("a", 1000), event("a", 3000), {"cat": "Session", "name": "x", "dur": 1}]
-    profile = summarize(events, runs=2, most=5)
+    events = [*inference(0, ("a", "Conv", 9_000_000)), *inference(50, ("a", "Conv", 1000))]
+    profile = summarize([*events, *inference(60, ("a", "Conv", 3000))], runs=2, most=5)
     assert profile.milliseconds == 2
     assert [(share.name, share.calls) for share in profile.operators] == [("Conv", 1)]
+
+
+def inference(begin, *nodes):
+    """Events of one inference, as ONNX Runtime writes them."""
+    kernels = [
+        {"cat": "Node", "name": f"{name}_kernel_time", "ts": begin + i, "dur": dur, "args": {"op_name": operator}}
+        for i, (name, operator, dur) in enumerate(nodes, start=1)
+    ]
+    return [*kernels, {"cat": "Session", "name": "model_run", "ts": begin, "dur": 9}]
+
+
+def test_a_node_in_a_loop_counts_as_often_as_it_runs_and_the_loop_itself_does_not():
+    turns = [("in", "Conv", 1000), ("in", "Conv", 2000), ("loop", "Loop", 3100), ("out", "Relu", 500)]
+    profile = summarize([*inference(0, *turns), *inference(50, *turns[1:])], runs=1, most=5)
+    assert [(share.name, share.milliseconds) for share in profile.nodes] == [("in", 2.0), ("out", 0.5)]
+    assert profile.milliseconds == 2.5
 
 
 def test_layers_of_a_plan_say_where_to_look(tmp_path):
