@@ -15,10 +15,10 @@ from pathlib import Path
 from segopt.errors import SegoptError
 from segopt.files.atomic import write_json
 from segopt_bench.footprint.process import Usage, run_watched
-from segopt_bench.reporting.machine import conditions, describe_machine, this_moment, warnings
+from segopt_bench.reporting.machine import describe_machine, this_moment
 from segopt_bench.reporting.spread import Spread
 from segopt_bench.reporting.tables import Table
-from segopt_bench.reporting.terminal import as_rich
+from segopt_bench.reporting.terminal import as_rich, print_conditions
 
 JOBS = {
     "segopt run": [sys.executable, "-m", "segopt", "run", "--device", "cpu"],
@@ -52,9 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     Console().print(as_rich(table(first, whole)))
     print(f"medians of {options.rounds} runs in turn; {machine.cpu}, {machine.cores} cores")
-    print(f"load average {conditions(before, after)['load average']}")
-    for doubt in warnings(before, after, machine.cores):
-        print(f"doubtful: {doubt}")
+    print_conditions(machine, before, after)
     return 0
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from segopt.errors import SegoptError
 from segopt.files.atomic import write_json
 from segopt_bench.objects.counts import Counted, measure
-from segopt_bench.reporting.machine import conditions, describe_machine, this_moment, warnings
+from segopt_bench.reporting.machine import describe_machine, this_moment
 from segopt_bench.reporting.tables import Table, milliseconds, ratio, spread
-from segopt_bench.reporting.terminal import as_rich
+from segopt_bench.reporting.terminal import as_rich, print_conditions
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,9 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     Console().print(as_rich(table(found)))
     after = this_moment()
     print(f"medians of {options.rounds} rounds in turn; {machine.cpu}, {machine.cores} cores")
-    print(f"load average {conditions(before, after)['load average']}")
-    for doubt in warnings(before, after, machine.cores):
-        print(f"doubtful: {doubt}")
+    print_conditions(machine, before, after)
     return 0
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,7 @@ from segopt.model.tensors import MASK_SCORE
 from segopt.sources.pictures import read_picture
 from segopt_bench.latency.pictures import scene_pictures
 from segopt_bench.reporting.spread import Spread, paired_ratio
-
-_WARMUP = 2
-_REST_SECONDS = 0.02
+from segopt_bench.reporting.turns import in_turn
 
 
 @dataclass(frozen=True)
@@ -73,28 +71,24 @@ def measure(engine: Path, whole: Path, counts: Sequence[int], rounds: int, pictu
         if MASK_SCORE in all_masks.optional:
             raise UsageError(f"{whole}: computes masks in a loop; export it with --all-masks")
         expected = all_masks.infer(image)
-        runs: list[tuple[Backend, Tensors]] = [(all_masks, image)]
+        runs: list[Callable[[int], object]] = [partial(_infer, all_masks, image)]
         for count in counts:
             given = {**image, MASK_SCORE: _score(expected["scores"][0], count)}
             found = loop.infer(given)
             if not all(_alike(expected[name][0, :count], found[name][0, :count]) for name in ("scores", "masks")):
                 raise EngineError(f"{engine}: its answer is not that of {whole}; name two files of one network")
-            runs.append((loop, given))
-        taken: list[list[float]] = [[] for _ in runs]
-        for i in range(-_WARMUP, rounds):
-            for k in range(len(runs)):
-                who = (k + i) % len(runs)
-                backend, inputs = runs[who]
-                time.sleep(_REST_SECONDS)
-                start = time.perf_counter()
-                backend.infer(inputs)
-                if i >= 0:
-                    taken[who].append(1000 * (time.perf_counter() - start))
+            runs.append(partial(_infer, loop, given))
+        turns = in_turn(runs, rounds)
+    taken = [each.milliseconds for each in turns]
     rows = [(whole, expected["scores"].shape[1]), *((engine, count) for count in counts)]
     return [
         Counted(str(path), count, Spread.of(times), paired_ratio(taken[0], times))
         for (path, count), times in zip(rows, taken, strict=True)
     ]
+
+
+def _infer(backend: Backend, inputs: Tensors, _: int) -> None:
+    backend.infer(inputs)
 
 
 def _score(scores: NDArray[np.generic], count: int) -> NDArray[np.float32]:

@@ -14,9 +14,9 @@ from pathlib import Path
 from segopt.errors import SegoptError
 from segopt.files.atomic import write_json
 from segopt_bench.openvino_api.rivals import Compared, compare
-from segopt_bench.reporting.machine import conditions, describe_machine, this_moment, warnings
+from segopt_bench.reporting.machine import describe_machine, this_moment
 from segopt_bench.reporting.tables import Table, milliseconds, ratio, spread
-from segopt_bench.reporting.terminal import as_rich
+from segopt_bench.reporting.terminal import as_rich, print_conditions
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,9 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(
         f"medians of {options.rounds} rounds in turn, milliseconds a frame; {machine.cpu}, {machine.cores} cores"
     )
-    print(f"load average {conditions(before, after)['load average']}")
-    for doubt in warnings(before, after, machine.cores):
-        print(f"doubtful: {doubt}")
+    print_conditions(machine, before, after)
     return 0
 
 

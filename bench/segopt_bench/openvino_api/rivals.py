@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,9 @@ from segopt.letterbox import letterbox_frames
 from segopt.model.reading import read_card
 from segopt_bench.latency.pictures import scene_pictures
 from segopt_bench.reporting.spread import Spread, paired_ratio
+from segopt_bench.reporting.turns import in_turn
 
 _PICTURES = 4
-_WARMUP = 2
-_REST_SECONDS = 0.02
 _AT_ONCE = 8
 """Pictures of a round with the throughput hint: as many as can be under way, and some more."""
 
@@ -74,21 +73,15 @@ def _compare(engine: Path, images: Images, rounds: int, settings: Settings) -> C
         ways: list[Run] = [_backend_run(backend), _api_run(engine, settings)]
         batches = [[images[(i + k) % len(images)] for k in range(at_once)] for i in range(len(images))]
         _check(engine, *(way(batches[0]) for way in ways))
-        taken: list[list[float]] = [[], []]
-        worked: list[list[float]] = [[], []]
-        for i in range(-_WARMUP, rounds):
-            for turn in range(2):
-                who = (turn + i) % 2
-                time.sleep(_REST_SECONDS)
-                start, began = time.perf_counter(), time.process_time()
-                ways[who](batches[i % len(batches)])
-                seconds = time.perf_counter() - start
-                if i >= 0:
-                    taken[who].append(1000 * seconds / (at_once * len(images[0])))
-                    worked[who].append(time.process_time() - began)
-    ours, api = taken
-    ratios = paired_ratio(api, ours), paired_ratio(worked[1], worked[0])
+        taken = in_turn([partial(_run_round, way, batches) for way in ways], rounds)
+    frames = at_once * len(images[0])
+    ours, api = ([milliseconds / frames for milliseconds in each.milliseconds] for each in taken)
+    ratios = paired_ratio(api, ours), paired_ratio(taken[1].cpu_seconds, taken[0].cpu_seconds)
     return Compared(str(engine), settings.hint, Spread.of(ours), Spread.of(api), *ratios)
+
+
+def _run_round(way: Run, batches: Sequence[Images], number: int) -> None:
+    way(batches[number % len(batches)])
 
 
 def _backend_run(backend: Backend) -> Run:

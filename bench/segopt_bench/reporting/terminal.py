@@ -1,9 +1,10 @@
-"""Tables on the terminal."""
+"""Tables and remarks on the terminal."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from segopt_bench.reporting.machine import Machine, Moment, conditions, warnings
 from segopt_bench.reporting.tables import Table
 
 
@@ -19,3 +20,10 @@ def as_rich(table: Table) -> Any:
     for row in table.rows:
         shown.add_row(*map(Text, row))
     return shown
+
+
+def print_conditions(machine: Machine, before: Moment, after: Moment) -> None:
+    """Print how busy the machine was, and what makes the figures doubtful."""
+    print(f"load average {conditions(before, after)['load average']}")
+    for doubt in warnings(before, after, machine.cores):
+        print(f"doubtful: {doubt}")

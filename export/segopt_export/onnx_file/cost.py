@@ -78,7 +78,7 @@ def floor(layers: Sequence[LayerCost], device: Device) -> float:
 def layer_costs(model: onnx.ModelProto) -> list[LayerCost]:
     """The layers of a graph with fixed shapes, in the order of its nodes.
 
-    Where masks are computed in a loop, its layers are counted as often as they run at most.
+    Where masks are computed in a loop, its layers come first, counted as often as they run at most.
     """
     graph = onnx.shape_inference.infer_shapes(model).graph
     tensors = _Tensors(graph)

@@ -40,8 +40,7 @@ def in_blocks(model: ModelProto) -> ModelProto | None:
         A new graph, in single precision of the same answer bit by bit; None where the masks are not made slot by
         slot, by operators that are known to do so.
     """
-    copy = ModelProto()
-    copy.CopyFrom(model)
+    copy = copy_of(model)
     try:
         _rewrite(copy)
     except MixesRowsError:
@@ -122,7 +121,7 @@ def _loop(body: Body, masks: str, outside: Collection[str]) -> list[NodeProto]:
         helper.make_node("Identity", ["masks/go"], ["masks/go_on"]),
     ]
     used = {name for node in body.nodes for name in node.input} & graph.constants.keys()
-    weights = [_tensor(graph.constants[name]) for name in sorted(used)]
+    weights = [copy_of(graph.constants[name]) for name in sorted(used)]
     # A name stands for one tensor, inside and outside.
     names = {name: f"{name}/in_loop" for name in used & set(outside)}
     for tensor in weights:
@@ -177,13 +176,7 @@ def _replace(model: ModelProto, kept: list[NodeProto], added: list[NodeProto]) -
             inside = {tensor.name for tensor in each.g.initializer}
             used |= {name for part in each.g.node for name in part.input if name not in inside}
     # A list of copies: what is taken out of a message is gone.
-    constants = [_tensor(tensor) for tensor in graph.initializer if tensor.name in used]
+    constants = [copy_of(tensor) for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(constants)
     del graph.value_info[:]
-
-
-def _tensor(tensor: TensorProto) -> TensorProto:
-    copy = TensorProto()
-    copy.CopyFrom(tensor)
-    return copy

@@ -6,8 +6,9 @@ A tensor "in rows" has a slot for each entry of its first axis. Nodes that keep 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from segopt_export.onnx_file.rows import keeps_rows_apart
+
+_Message = TypeVar("_Message", NodeProto, TensorProto, ModelProto)
 
 
 class MixesRowsError(Exception):
@@ -39,7 +42,7 @@ class Graph:
         shapes = {v.name: tuple(side.dim_value for side in v.type.tensor_type.shape.dim) for v in values}
         return cls(
             model.graph,
-            {name: node for node in model.graph.node for name in node.output},
+            _makers(model.graph.node),
             {tensor.name: tensor for tensor in model.graph.initializer},
             shapes | {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer},
             {v.name: v.type.tensor_type.elem_type for v in values},
@@ -47,14 +50,7 @@ class Graph:
 
     def needed_for(self, names: Iterable[str]) -> set[str]:
         """Outputs of the nodes that tensors are computed by."""
-        found: set[str] = set()
-        front = list(names)
-        while front:
-            node = self.makers.get(front.pop())
-            if node is not None and node.output[0] not in found:
-                found.update(node.output)
-                front += node.input
-        return found
+        return _needed_for(names, self.makers)
 
     def array(self, name: str) -> NDArray[np.generic]:
         """A constant's values."""
@@ -76,8 +72,8 @@ class Body:
     """Tensors of the whole graph, a row for each slot, of which a turn takes its rows."""
     rows: dict[str, str] = field(default_factory=dict)
     """Tensors that have a row for each slot, to what is a block of them here."""
-    pieces: dict[str, tuple[str, int]] = field(default_factory=dict)
-    """Parts of such a tensor, some slots each, to the tensor and their number in it."""
+    pieces: dict[str, int] = field(default_factory=dict)
+    """Parts of such a tensor, some slots each, to their number in it."""
     weights: dict[str, TensorProto] = field(default_factory=dict)
     """Constants of the body's own."""
     folded: set[str] = field(default_factory=set)
@@ -125,14 +121,7 @@ def take(body: Body, node: NodeProto) -> None:
 
 def keep_needed(body: Body, made: str) -> None:
     """Leave out nodes that a tensor of the body does not need."""
-    makers = {name: node for node in body.nodes for name in node.output}
-    needed: set[str] = set()
-    front = [made]
-    while front:
-        node = makers.get(front.pop())
-        if node is not None and node.output[0] not in needed:
-            needed.update(node.output)
-            front += node.input
+    needed = _needed_for([made], _makers(body.nodes))
     body.nodes = [node for node in body.nodes if node.output[0] in needed]
 
 
@@ -147,9 +136,9 @@ def _take_pieces(body: Body, node: NodeProto) -> None:
             raise MixesRowsError(f"{node.name} splits what are no rows")
         body.rows[node.output[0]] = body.rows[node.input[0]]
         if len(node.output) > 1:
-            body.pieces.update((name, (node.input[0], number)) for number, name in enumerate(node.output))
+            body.pieces.update((name, number) for number, name in enumerate(node.output))
         return
-    numbers = {body.pieces[name][1] for name in node.input if name in body.pieces}
+    numbers = {body.pieces[name] for name in node.input if name in body.pieces}
     if node.op_type == "Concat":
         made_by = [_signature(body, name) for name in node.input]
         if axis != 0 or numbers != set(range(len(node.input))) or len(set(made_by)) != 1:
@@ -159,8 +148,7 @@ def _take_pieces(body: Body, node: NodeProto) -> None:
     if len(numbers) != 1 or any(name in body.rows and name not in body.pieces for name in node.input):
         raise MixesRowsError(f"{node.name} mixes pieces")
     number = numbers.pop()
-    for name in node.output:
-        body.pieces[name] = (node.output[0], number)
+    body.pieces.update(dict.fromkeys(node.output, number))
     if number == 0:
         _add_rows(body, node)
 
@@ -199,8 +187,23 @@ def _here(name: str) -> str:
     return f"{name}/block"
 
 
-def copy_of(node: NodeProto) -> NodeProto:
-    """A node that can be changed."""
-    copy = NodeProto()
-    copy.CopyFrom(node)
+def _makers(nodes: Iterable[NodeProto]) -> dict[str, NodeProto]:
+    return {name: node for node in nodes for name in node.output}
+
+
+def _needed_for(names: Iterable[str], makers: Mapping[str, NodeProto]) -> set[str]:
+    found: set[str] = set()
+    front = list(names)
+    while front:
+        node = makers.get(front.pop())
+        if node is not None and node.output[0] not in found:
+            found.update(node.output)
+            front += node.input
+    return found
+
+
+def copy_of(message: _Message) -> _Message:
+    """A node, tensor or model that can be changed."""
+    copy = type(message)()
+    copy.CopyFrom(message)
     return copy

@@ -52,7 +52,7 @@ class OpenVinoBackend(Backend):
                 "with --inference-precision bf16",
             )
         # A graph's own value of an input; OpenVINO wants each input to be given.
-        self._left_out = {name: np.zeros(spec.shape, spec.dtype) for name, spec in self.optional.items()}
+        self._defaults = {name: np.zeros(spec.shape, spec.dtype) for name, spec in self.optional.items()}
         self._requests: list[Any] = [compiled.create_infer_request() for _ in range(self.depth)]
         # Which requests are busy, the oldest first.
         self._under_way: dict[int, Pending[dict[str, NDArray[np.generic]]]] = {}
@@ -63,7 +63,7 @@ class OpenVinoBackend(Backend):
         request = self._requests[self._free()]
         try:
             # Inputs are read where they are; outputs are copied out of the request's own memory.
-            arrays = {**self._left_out, **inputs}
+            arrays = {**self._defaults, **inputs}
             # Not ascontiguousarray, which gives a scalar a side.
             contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
             request.infer(contiguous, share_inputs=True)
@@ -80,7 +80,7 @@ class OpenVinoBackend(Backend):
         request = self._requests[number]
         try:
             # A copy, which the request holds until its next one: the caller may change the inputs.
-            copies = {name: np.array(array, order="C") for name, array in {**self._left_out, **inputs}.items()}
+            copies = {name: np.array(array, order="C") for name, array in {**self._defaults, **inputs}.items()}
             request.start_async(copies, share_inputs=True)
         except Exception as error:
             raise EngineError(f"{self._path}: OpenVINO failed: {first_line(error)}") from error
