@@ -1,13 +1,15 @@
-"""``python -m segopt_bench.bf16``: what bf16 in the place of half would cost in accuracy.
+"""``python -m segopt_bench.bf16``: what bf16 in the place of half costs in accuracy.
 
 No CPU with bf16 is needed: PyTorch computes the network in single precision and rounds what each layer reads and
-gives. Accuracy is on synthetic scenes, and boxes are compared with those of the network that is not rounded.
+gives. Where OpenVINO finds bf16 on this CPU, and the file is one of ``--precision fp16``, it runs the file in it,
+too. Accuracy is on synthetic scenes, and boxes are compared with those of PyTorch in single precision.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segopt.agreement import HALF, match
+from segopt.backends.openvino import OpenVinoBackend
+from segopt.backends.openvino_compile import Settings, has_bf16, import_openvino
 from segopt.errors import SegoptError
 from segopt.letterbox import letterbox_frames
 from segopt.model.card import Card
@@ -45,25 +49,32 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         need_evaluation_packages("bf16")
         card = read_card(options.engine)
-        plain, other = both(card)
-        moved = boxes_moved(card, plain, other, min(options.scenes, 50))
+        plain, reckoned = both(card)
+        others = {"bf16, reckoned": reckoned, **in_openvino(options.engine, card)}
+        moved = {name: boxes_moved(card, plain, other, min(options.scenes, 50)) for name, other in others.items()}
         with tempfile.TemporaryDirectory() as folder:
             write_scenes(Path(folder), options.scenes, card.canvas, lambda _done: None)
-            accuracies = [measure_accuracy(each, Path(folder), lambda *_: None)[0] for each in (plain, other)]
+            accuracies = {
+                name: measure_accuracy(each, Path(folder), lambda *_: None)[0]
+                for name, each in {"single precision": plain, **others}.items()
+            }
     except SegoptError as error:
         print(error, file=sys.stderr)
         return 1
     from rich.console import Console
 
-    figures = [name for name in _FIGURES if name in accuracies[0]]
+    figures = [name for name in _FIGURES if name in accuracies["single precision"]]
     rows = tuple(
-        (name, *(percent(accuracy.get(figure)) for figure in figures))
-        for name, accuracy in zip(("single precision", "bf16, reckoned"), accuracies, strict=True)
+        (name, *(percent(accuracy.get(figure)) for figure in figures)) for name, accuracy in accuracies.items()
     )
     Console().print(as_rich(Table(f"in percent, on {options.scenes} scenes", ("", *figures), rows)))
-    if len(moved):
-        median, high = np.percentile(moved, (50, 95))
-        print(f"boxes of {len(moved)} detections above 0.5 move by {median:.3f} px (median), {high:.3f} px (95%)")
+    for name, pixels in moved.items():
+        if len(pixels):
+            median, high = np.percentile(pixels, (50, 95))
+            print(
+                f"{name}: boxes of {len(pixels)} detections above 0.5 move by {median:.3f} px (median), "
+                f"{high:.3f} px (95%)"
+            )
     return 0
 
 
@@ -74,6 +85,21 @@ def both(card: Card) -> tuple[Segmenter, Segmenter]:
     backend = plain.backend
     assert isinstance(backend, TorchBackend)
     return plain, Segmenter(card, TorchBackend(rounded(backend.graph), card), card.mode, thresholds)
+
+
+def in_openvino(engine: Path, card: Card) -> dict[str, Segmenter]:
+    """The file itself in OpenVINO's bf16, by a name; nothing where the CPU or the file has none of it."""
+    if card.precision != "fp16" or not _has_bf16():
+        return {}
+    thresholds = Thresholds(card.score_threshold, card.overlap_threshold, STUFF_AREA)
+    backend = OpenVinoBackend(engine, Settings(precision="bf16"))
+    return {backend.name: Segmenter(card, backend, card.mode, thresholds)}
+
+
+def _has_bf16() -> bool:
+    if importlib.util.find_spec("openvino") is None:
+        return False
+    return has_bf16(import_openvino().Core(), "CPU")
 
 
 def boxes_moved(card: Card, plain: Segmenter, other: Segmenter, scenes: int) -> NDArray[np.float64]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from segopt.backends.openvino_compile import InferencePrecision
 from segopt.errors import SegoptError, UsageError
 from segopt.model.card import Card
+from segopt.model.reading import read_card
 from segopt.segmenter import Segmenter
 from segopt_bench.latency.accuracy import Accuracy, measure_accuracy, write_scenes
 from segopt_bench.latency.contenders import (
@@ -18,6 +20,7 @@ from segopt_bench.latency.contenders import (
     eager_contenders,
     engine_contenders,
     group_engines,
+    inference_precisions,
     load_engine,
 )
 from segopt_bench.latency.layers import LayerProfile, profile_layers
@@ -61,6 +64,8 @@ class Request:
     accuracy_scenes: int = 0
     """Scenes to evaluate each engine on; 0 evaluates none."""
     layers: bool = False
+    inference_precision: InferencePrecision | None = None
+    """OpenVINO's; bf16 is for the engines in FP16 alone."""
 
 
 def run_benchmark(request: Request, *, watch: Watch = _unwatched) -> Report:
@@ -77,13 +82,15 @@ def run_benchmark(request: Request, *, watch: Watch = _unwatched) -> Report:
     if request.accuracy_scenes:
         need_evaluation_packages("--accuracy")
     groups = group_engines(request.engines)
+    asked = inference_precisions([read_card(path) for path in request.engines], request.inference_precision)
+    precisions = dict(zip(request.engines, asked, strict=True))
     source = None if request.data is None else source_pictures(request.data, request.pictures)
     before = this_moment()
     reports, origins = [], []
     for group in groups:
         pictures = source or scene_pictures(request.pictures, group.card.canvas)
         origins.append(pictures.origin)
-        reports.append(_measure_group(group, pictures, request, watch))
+        reports.append(_measure_group(group, pictures, request, precisions, watch))
     after = this_moment()
     machine, threads = describe_machine(), torch_threads()
     facts = {**conditions(before, after), "PyTorch threads": UNKNOWN if threads is None else str(threads)}
@@ -98,12 +105,19 @@ def run_benchmark(request: Request, *, watch: Watch = _unwatched) -> Report:
     )
 
 
-def _measure_group(group: Group, pictures: Pictures, request: Request, watch: Watch) -> GroupReport:
+def _measure_group(
+    group: Group,
+    pictures: Pictures,
+    request: Request,
+    precisions: Mapping[Path, InferencePrecision | None],
+    watch: Watch,
+) -> GroupReport:
     with ExitStack() as stack:
         with watch(f"loading {group.title}"):
             card = group.card
             loaded = [
-                (path, stack.enter_context(load_engine(path, card, request.device))) for path in group.engines
+                (path, stack.enter_context(load_engine(path, card, request.device, precisions[path])))
+                for path in group.engines
             ]
             thresholds = loaded[0][1].thresholds
             wrapped = is_wrapped(card)

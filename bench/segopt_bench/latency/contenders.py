@@ -21,6 +21,7 @@ from segopt_bench.latency.rounds import Contender
 if TYPE_CHECKING:
     from torch import nn
 
+    from segopt.backends.openvino_compile import InferencePrecision
     from segopt.stages import Stages
 
 EAGER = "PyTorch eager"
@@ -98,9 +99,35 @@ def group_engines(engines: Sequence[Path]) -> list[Group]:
     return [Group(members[0][1], tuple(path for path, _ in members)) for members in groups.values()]
 
 
-def load_engine(path: Path, card: Card, device: str) -> Segmenter:
+def inference_precisions(
+    cards: Sequence[Card], asked: InferencePrecision | None
+) -> list[InferencePrecision | None]:
+    """The inference precision of each of several engines: bf16 is for those that were exported in FP16.
+
+    Args:
+        cards: of the engines.
+        asked: for all of them.
+
+    Raises:
+        UsageError: bf16, and none of them was exported in FP16.
+    """
+    if asked != "bf16":
+        return [asked] * len(cards)
+    found: list[InferencePrecision | None] = [asked if card.precision == "fp16" else None for card in cards]
+    if not any(found):
+        raise UsageError(
+            "--inference-precision bf16: no model here has half precision in it, which says what may be in bf16; "
+            "add one of `segopt export --precision fp16`, or leave the option out"
+        )
+    return found
+
+
+def load_engine(
+    path: Path, card: Card, device: str, inference_precision: InferencePrecision | None = None
+) -> Segmenter:
     """Load an engine to be timed; arguments and errors as of :func:`segopt.load`."""
-    return load(path, device, INSTANCE_SCORE if card.mode == "instance" else None)
+    score = INSTANCE_SCORE if card.mode == "instance" else None
+    return load(path, device, score, inference_precision=inference_precision)
 
 
 def engine_contenders(loaded: Sequence[tuple[Path, Segmenter]]) -> list[Contender]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segopt.backends.openvino_compile import InferencePrecision
 from segopt.errors import SegoptError
 from segopt.files.atomic import write_json
 from segopt.frame import Frame
@@ -48,6 +49,8 @@ class Request:
     """Calls that the latency is the median of, and a quarter of the frames that a camera gives at most."""
     cameras: tuple[int, ...]
     """Numbers of cameras to measure."""
+    inference_precision: InferencePrecision | None = None
+    """OpenVINO's."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def measure(request: Request) -> Found:
     Raises:
         SegoptError: it does not load or run, or the pictures cannot be read.
     """
-    with load(request.engine, request.device) as segmenter:
+    with load(request.engine, request.device, inference_precision=request.inference_precision) as segmenter:
         card = segmenter.card
         pictures = (
             scene_pictures(request.pictures, card.canvas)

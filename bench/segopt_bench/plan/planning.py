@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segopt.backends.openvino_compile import InferencePrecision
 from segopt.errors import EngineError, UsageError
 from segopt.model.reading import read_card
 from segopt_bench.footprint.process import run_watched
+from segopt_bench.latency.contenders import inference_precisions
 from segopt_bench.plan.job import Found, Load, Request
 from segopt_bench.reporting.tables import milliseconds
 
@@ -51,6 +53,7 @@ def make_plans(
     data: str | None = None,
     pictures: int = 8,
     rounds: int = 30,
+    inference_precision: InferencePrecision | None = None,
     watch: Callable[[Path], None] = lambda _engine: None,
 ) -> list[Plan]:
     """Measure models one after the other.
@@ -62,23 +65,23 @@ def make_plans(
         data: picture, folder or video to take the frames from; None takes scenes of the canvas's size.
         pictures: how many different frames.
         rounds: how often a frame is timed alone.
+        inference_precision: OpenVINO's; bf16 is for the models in FP16 alone.
         watch: is told which model is next.
 
     Raises:
         CardError: a file is missing, broken, or has no card.
         EngineError: a model does not load or run.
         SegoptError: the pictures cannot be read, or a process cannot be watched.
-        UsageError: a number of cameras out of range.
+        UsageError: a number of cameras out of range, or bf16 for models of which none is in FP16.
     """
     if not 1 <= cameras <= MOST_CAMERAS:
         raise UsageError(f"--cameras {cameras}: must be from 1 to {MOST_CAMERAS}")
-    for engine in engines:
-        read_card(engine)
+    precisions = inference_precisions([read_card(engine) for engine in engines], inference_precision)
     plans = []
-    for engine in engines:
+    for engine, precision in zip(engines, precisions, strict=True):
         watch(engine)
         counts = (1,) if cameras == 1 else (1, cameras)
-        plans.append(_plan(engine, Request(str(engine), device, data, pictures, rounds, counts)))
+        plans.append(_plan(engine, Request(str(engine), device, data, pictures, rounds, counts, precision)))
     return plans
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from segopt import processor
 from segopt.backends.openvino_bf16 import read_in_bf16
+from segopt.backends.openvino_rewrites import rewrite_for_bf16
 from segopt.errors import EngineError, SegoptError, UsageError, first_line
 from segopt.files import cache
 from segopt.files.hashing import sha256_of_file
@@ -20,6 +21,9 @@ InferencePrecision = Literal["f32", "bf16"]
 PRECISIONS: tuple[InferencePrecision, ...] = get_args(InferencePrecision)
 Hint = Literal["latency", "throughput"]
 HINTS: tuple[Hint, ...] = get_args(Hint)
+
+_REVISION = 2
+"""Of what is done to a model before it is compiled: what another one made is not taken from the cache."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ def compile_model(ov: Any, core: Any, path: Path, settings: Settings) -> Any:
 def _kept_or_compiled(ov: Any, core: Any, path: Path, settings: Settings) -> Any:
     config = settings.config()
     name = "openvino-" + cache.key_of(
+        _REVISION,
         sha256_of_file(path),
         ov.__version__,
         core.get_property(settings.target, "FULL_DEVICE_NAME"),
@@ -119,7 +124,12 @@ def _kept_or_compiled(ov: Any, core: Any, path: Path, settings: Settings) -> Any
         with contextlib.suppress(Exception):
             return core.import_model(kept, settings.target, config)
         cache.forget(name)
-    model = read_in_bf16(ov, core, path) if settings.precision == "bf16" else core.read_model(str(path))
+    if settings.precision == "bf16":
+        model = read_in_bf16(ov, core, path)
+        if settings.target == "CPU":
+            rewrite_for_bf16(ov, model)
+    else:
+        model = core.read_model(str(path))
     prepare_masks(ov, model, fixed=settings.target.startswith("NPU"))
     compiled = core.compile_model(model, settings.target, config)
     # Not every device can.

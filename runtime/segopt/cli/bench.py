@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from segopt.cli.engines import take
+from segopt.cli.engines import InferencePrecision, take
 from segopt.cli.run import DEVICES, check_device
 from segopt.cli.steps import counting
 from segopt.cli.weight_files import InstanceWeights, SemanticWeights, weight_files
@@ -83,6 +83,7 @@ def bench(
             metavar=DEVICES, callback=check_device, help="Where to run; auto takes a GPU where one works."
         ),
     ] = "auto",
+    inference_precision: InferencePrecision = None,
 ) -> None:
     """Measure latency stage by stage, against PyTorch (or a wrapped model's own file) on the same frames."""
     from segopt.files.atomic import check_new, check_writable, make_folder, write_json
@@ -102,7 +103,15 @@ def bench(
         raise UsageError("--cameras is for --plan; add it, or leave --cameras out")
     engines = [take(each, device) for each in (*engine, *(more or ()))]
     if plan:
-        _plan(engines, 4 if cameras is None else cameras, device, data, pictures, rounds, json, overwrite)
+        measured = {
+            "cameras": 4 if cameras is None else cameras,
+            "device": device,
+            "data": data,
+            "pictures": pictures,
+            "rounds": rounds,
+            "inference_precision": inference_precision,
+        }
+        _plan(engines, measured, json, overwrite)
         return
     if report is not None:
         from segopt_bench.latency.markdown import check_report, write_report
@@ -126,6 +135,7 @@ def bench(
             eager=EagerOptions(files, compiled),
             accuracy_scenes=scenes if accuracy else 0,
             layers=layers,
+            inference_precision=cast("Any", inference_precision),
         ),
         watch=partial(counting, stays=False),
     )
@@ -137,16 +147,7 @@ def bench(
         typer.echo(f"report: {write_report(report, found, overwrite=overwrite)}")
 
 
-def _plan(
-    engines: list[Path],
-    cameras: int,
-    device: str,
-    data: str | None,
-    pictures: int,
-    rounds: int,
-    json: Path | None,
-    overwrite: bool,
-) -> None:
+def _plan(engines: list[Path], measured: dict[str, Any], json: Path | None, overwrite: bool) -> None:
     from segopt.files.atomic import check_new, check_writable, write_json
     from segopt_bench.plan.planning import lines, make_plans
     from segopt_bench.reporting.machine import describe_machine, this_moment, warnings
@@ -155,7 +156,7 @@ def _plan(
         check_new(json, overwrite=overwrite)
         check_writable(json)
     machine, before = describe_machine(), this_moment()
-    plans = make_plans(engines, cameras=cameras, device=device, data=data, pictures=pictures, rounds=rounds)
+    plans = make_plans(engines, **measured)
     for plan in plans:
         for line in lines(plan):
             typer.echo(line)

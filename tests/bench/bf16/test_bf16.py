@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from segopt.model.reading import read_card
-from segopt_bench.bf16.__main__ import both, boxes_moved, main
+from segopt_bench.bf16.__main__ import both, boxes_moved, in_openvino, main
 from segopt_bench.bf16.rounding import to_bf16
 
 
@@ -35,6 +35,22 @@ def test_layers_are_in_bf16_and_the_answer_is_nearly_the_same(exported, capsys):
     out = capsys.readouterr().out
     assert "bf16, reckoned" in out
     assert "px (median)" in out
+
+
+@pytest.mark.slow
+def test_a_cpu_with_bf16_runs_a_file_in_half_in_it(exported):
+    openvino = pytest.importorskip("openvino")
+    single, half = exported("panoptic"), exported("panoptic", precision="fp16")
+    assert in_openvino(single, read_card(single)) == {}
+    found = in_openvino(half, card := read_card(half))
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        assert found == {}
+        return
+    ((name, segmenter),) = found.items()
+    assert name.endswith("(CPU, bf16)")
+    moved = boxes_moved(card, both(card)[0], segmenter, 2)
+    assert len(moved) > 3
+    assert 0 < np.median(moved) < 0.5
 
 
 def test_a_missing_file_is_one_line(tmp_path, capsys):

@@ -14,13 +14,14 @@ import torch
 
 import tiny
 from segopt.errors import EngineError, UsageError
+from segopt.model.reading import read_card
 from segopt.segmenter import load
 from segopt.sources import open_source
 from segopt.thresholds import Thresholds
 from segopt_bench.footprint import eager_run
 from segopt_bench.latency import contenders, pictures
 from segopt_bench.latency.benchmark import Request, run_benchmark
-from segopt_bench.latency.contenders import group_engines
+from segopt_bench.latency.contenders import group_engines, inference_precisions
 from segopt_bench.latency.layers import profile_layers, summarize
 from segopt_bench.latency.rounds import class_map, count_objects
 from segopt_bench.pytorch.eager import EagerSegmenter
@@ -287,6 +288,8 @@ def test_results_of_all_kinds_count_and_have_class_maps(tmp_path):
         (["--engine", "{engine}", "--data", "nowhere"], "nowhere: does not exist"),
         (["--engine", "{engine}", "--json", "{engine}/x.json"], "cannot be written"),
         (["--engine", "{engine}", "--rounds", "0"], "Invalid value for '--rounds'"),
+        (["--engine", "{engine}", "--inference-precision", "bf16"], "no model here has half precision in it"),
+        (["--engine", "{engine}", "--inference-precision", "f32"], "is OpenVINO's, and the device is auto"),
     ],
 )
 def test_bad_input_is_one_line(semantic_engine, segopt_cli, arguments, message):
@@ -295,6 +298,14 @@ def test_bad_input_is_one_line(semantic_engine, segopt_cli, arguments, message):
     assert out == ""
     assert len(err.splitlines()) == 1
     assert message in err
+
+
+def test_bf16_is_for_models_in_half_alone(semantic_engine):
+    card = read_card(semantic_engine)
+    half = dataclasses.replace(card, precision="fp16")
+    assert inference_precisions([card, half, card], "bf16") == [None, "bf16", None]
+    assert inference_precisions([card, half], "f32") == ["f32", "f32"]
+    assert inference_precisions([half], None) == [None]
 
 
 def test_an_engine_without_a_card_is_named(tmp_path, segopt_cli):

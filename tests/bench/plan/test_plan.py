@@ -97,6 +97,7 @@ def test_a_number_of_cameras_that_cannot_be_is_one_line(model, cameras):
         (["--plan", "--accuracy", "--layers"], "--plan measures models alone: leave --accuracy, --layers out"),
         (["--cameras", "2"], "--cameras is for --plan"),
         (["--plan", "--cameras", "0"], "--cameras 0: must be from 1 to 64"),
+        (["--plan", "--inference-precision", "bf16"], "no model here has half precision in it"),
     ],
 )
 def test_options_that_do_not_go_together_are_one_line(model, segopt_cli, options, text):
