@@ -31,7 +31,7 @@ from segopt.model.int8_choice import Int8Choice
 from segopt_export.onnx_file.checks import half_share
 from segopt_export.precision.choosing import Comparison, Made, choose, parted
 from segopt_export.precision.layers import LAYERS, last_layers, layers_of, with_names
-from segopt_export.precision.noise import MAX_NOISE, too_noisy
+from segopt_export.precision.noise import too_noisy
 from segopt_export.precision.notes import DECIDES
 from segopt_export.precision.residuals import quantize_shortcuts
 from segopt_export.static.limits import Target
@@ -106,7 +106,8 @@ def quantize(
         images: uint8 BGR [B, H, W, 3], the canvas's size; a few dozen pictures like those of the later use.
         target: who is to run it.
         max_loss: points of agreement with ``model`` that may be lost; layers are then chosen for the time that
-            they save. None leaves out each layer that adds more noise than :data:`MAX_NOISE`.
+            they save. None leaves out each layer that adds more noise than
+            :data:`segopt_export.precision.noise.MAX_NOISE`.
         mask_level: what a cell of a detection's mask is above where it is of the object.
 
     Raises:
@@ -206,7 +207,7 @@ class Quantizer:
         model = self.without(layers)
         if not self._scheme.shortcuts:
             return Made(model, 0)
-        count = quantize_shortcuts(self._model, model, self._images, JOINED, max_noise=MAX_NOISE)
+        count = quantize_shortcuts(self._model, model, self._images, JOINED)
         return Made(model, count)
 
 

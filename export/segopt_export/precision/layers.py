@@ -8,13 +8,6 @@ LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators that multiply by trained weights: nearly all of a network's arithmetic. Those are meant whose second
 input is a constant; products, by a table of two sides."""
 
-# What stands between the layers of a network; everything else is the beginning of geometry or of a decision.
-_PASSES = frozenset(
-    {"Relu", "Clip", "HardSwish", "HardSigmoid", "Add", "Mul", "Div", "MaxPool", "AveragePool", "ReduceMean",
-     "GlobalAveragePool", "Resize", "Reshape", "Concat", "BatchNormalization", "GroupNormalization",
-     "InstanceNormalization"}
-)  # fmt: skip
-
 
 def layers_of(model: ModelProto) -> list[NodeProto]:
     """The layers, in the order of the graph's nodes."""
@@ -59,27 +52,3 @@ def last_layers(model: ModelProto) -> list[str]:
         elif node.op_type != "MatMul":
             front += node.input
     return [node.name for node in model.graph.node if node.name in last]
-
-
-def first_layers(model: ModelProto) -> list[str]:
-    """Names of the layers that are reached from no other layer but through a decision or geometry."""
-    makers = {tensor: node for node in model.graph.node for tensor in node.output}
-    layers = layers_of(model)
-    names = {node.name for node in layers}
-    return [node.name for node in layers if not _follows(node, names, makers)]
-
-
-def _follows(layer: NodeProto, names: set[str], makers: dict[str, NodeProto]) -> bool:
-    """Whether a walk back over the operators that stand between layers comes to one."""
-    front = [layer.input[0]]
-    seen = set(front)
-    while front:
-        node = makers.get(front.pop())
-        if node is None:
-            continue
-        if node.name in names:
-            return True
-        if node.op_type in _PASSES:
-            front += [tensor for tensor in node.input if tensor not in seen]
-            seen.update(node.input)
-    return False

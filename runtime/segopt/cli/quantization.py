@@ -11,6 +11,6 @@ Int8Loss = Annotated[
     typer.Option(
         metavar="POINTS",
         help="int8: how much agreement may be lost; the layers that save most time within it are taken.",
-        show_default="each layer is left out that adds more than 0.4% of noise",
+        show_default="each layer is left out that adds more than 0.1% of noise",
     ),
 ]

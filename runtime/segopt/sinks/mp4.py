@@ -29,8 +29,9 @@ SOFTWARE = ("libx264", "libopenh264")
 """Those that are tried where no hardware takes frames of this size."""
 
 _OPTIONS = {
-    # Against "veryfast" at 20: a quarter of the time, the same error in the mean, 0.9 to 1.3 of the bytes.
-    "libx264": {"preset": "ultrafast", "crf": "22", "x264-params": "cabac=1:no-deblock=0:deblock=0,0"},
+    # Against "veryfast" at 20: a third of the time, the same error within 6%, 1.1 to 1.5 of the bytes. With CABAC,
+    # at 22, it had as many bytes and took half as long again.
+    "libx264": {"preset": "ultrafast", "crf": "23", "x264-params": "no-deblock=0:deblock=0,0"},
     "h264_nvenc": {"preset": "p4", "rc": "vbr", "cq": "23", "b": "0"},
 }
 _HARDWARE_BITS = 0.12
@@ -266,7 +267,8 @@ class VideoWriter:
                 image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)  # type: ignore[assignment]
             else:
                 image = _fitted(image, width, height)
-        frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+        # Its pixels are read at once, in place: a copy of 6 MB takes longer than its conversion.
+        frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="bgr24")
         return frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
 
     def _place(self, time: Fraction | None) -> int:

@@ -19,7 +19,7 @@ from segopt_export.onnx_file.tracing import trace
 from segopt_export.precision.choosing import parted
 from segopt_export.precision.half import in_half
 from segopt_export.precision.int8 import SCHEMES, Quantizer, quantize
-from segopt_export.precision.layers import LAYERS, first_layers, last_layers
+from segopt_export.precision.layers import LAYERS, last_layers
 from segopt_export.precision.noise import MAX_NOISE, added_noise
 from segopt_export.precision.residuals import quantize_shortcuts
 from segopt_export.precision.switches import Switchable
@@ -110,12 +110,6 @@ def test_heads_end_in_the_layers_that_decide(detector):
     }
 
 
-def test_stages_begin_where_boxes_were_chosen(detector):
-    begins = weights_of(detector, first_layers(detector))
-    assert {"backbone.body.0.0.weight", "box_head.fc6.weight", "mask_head.0.0.weight"} <= begins
-    assert not any("fpn" in name or "cls_logits" in name for name in begins)
-
-
 @pytest.mark.parametrize(("target", "activations"), [("cpu", TensorProto.UINT8), ("tensorrt", TensorProto.INT8)])
 def test_each_target_gets_the_integers_it_is_fast_with(target, activations, chain, images):
     model = quantize(chain, images, target).model
@@ -164,7 +158,7 @@ def test_for_tensorrt_shortcuts_are_bytes(images):
 
 def test_a_shortcut_that_would_be_too_noisy_stays(images):
     blocks = traced(Blocks())
-    for max_noise, sums in ((1e-9, ["Conv", "Conv"]), (MAX_NOISE, ["Conv", "DequantizeLinear"])):
+    for max_noise, sums in ((1e-9, ["Conv", "Conv"]), (0.004, ["Conv", "DequantizeLinear"])):
         model = onnx.ModelProto()
         model.CopyFrom(blocks)
         assert (
@@ -214,7 +208,7 @@ def test_noise_is_what_a_layer_adds(chain, images, tmp_path):
     noise = added_noise(plain, quantized, images)
     assert len(noise) == 3
     assert all(0 < value < MAX_NOISE for value in noise.values())
-    # Quantized weights that are far off are the fault of their own layer.
+    # Quantized weights that are far off are the fault of their own layer, and of no later one.
     model = onnx.load(quantized)
     weight = next(t for t in model.graph.initializer if t.data_type == TensorProto.INT8 and len(t.dims) == 4)
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) // 8 * 8, weight.name))
@@ -222,6 +216,7 @@ def test_noise_is_what_a_layer_adds(chain, images, tmp_path):
     worse = added_noise(plain, quantized, images)
     loudest = max(worse, key=worse.get)
     assert worse[loudest] > 5 * noise[loudest]
+    assert {**worse, loudest: 0} == pytest.approx({**noise, loudest: 0}, rel=1e-3)
     spoilt = next(node for node in chain.graph.node if node.name == loudest)
     assert weight.name.startswith(spoilt.input[1])
 
