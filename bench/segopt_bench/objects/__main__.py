@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--counts", default="5,40,100", metavar="N,N", help="objects asked for (5,40,100)")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="what is looked at (a synthetic scene)")
     parser.add_argument("--rounds", type=int, default=20, metavar="N", help="how often each is timed (20)")
+    parser.add_argument("--device", default="cpu", metavar="cpu|openvino", help="what runs both (cpu)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     options = parser.parse_args(arguments)
     if options.rounds < 1:
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--counts {options.counts}: give numbers with commas between them, such as 5,40")
     machine, before = describe_machine(), this_moment()
     try:
-        found = measure(options.engine, options.against, counts, options.rounds, options.picture)
+        found = measure(options.engine, options.against, counts, options.rounds, options.picture, options.device)
         if options.json is not None:
             write_json(options.json, {"counted": [one.to_json() for one in found]})
     except SegoptError as error:

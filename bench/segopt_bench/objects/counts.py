@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segopt.backends import open_backend
 from segopt.backends.base import Backend, Tensors
-from segopt.backends.onnxruntime import OnnxRuntimeBackend
 from segopt.errors import EngineError, UsageError
 from segopt.letterbox import letterbox_frames
 from segopt.model.reading import read_card
@@ -40,7 +40,9 @@ class Counted:
         return dataclasses.asdict(self)
 
 
-def measure(engine: Path, whole: Path, counts: Sequence[int], rounds: int, picture: Path | None) -> list[Counted]:
+def measure(
+    engine: Path, whole: Path, counts: Sequence[int], rounds: int, picture: Path | None, device: str = "cpu"
+) -> list[Counted]:
     """Time a file that computes masks in a loop beside one of the same network that computes all.
 
     Args:
@@ -49,13 +51,14 @@ def measure(engine: Path, whole: Path, counts: Sequence[int], rounds: int, pictu
         counts: objects whose masks are asked for; those of the highest scores.
         rounds: that count.
         picture: what both see; None is a synthetic scene.
+        device: where both run, as :func:`segopt.load` takes it: ``cpu`` is ONNX Runtime, ``openvino`` OpenVINO.
 
     Returns:
         ``whole`` with all its slots, then ``engine`` with each count.
 
     Raises:
         CardError: a file is missing, broken, or has no card.
-        EngineError: ONNX Runtime does not run one, or the two give different answers.
+        EngineError: the device does not run one, or the two give different answers.
         SourceError: the picture cannot be read.
         UsageError: a file is not what it is to be, or the picture has fewer objects.
     """
@@ -63,8 +66,8 @@ def measure(engine: Path, whole: Path, counts: Sequence[int], rounds: int, pictu
     frame = scene_pictures(1, card.canvas).frames[0] if picture is None else read_picture(picture)
     image: dict[str, NDArray[np.generic]] = {"image": letterbox_frames([frame], card).image}
     with (
-        contextlib.closing(OnnxRuntimeBackend(engine, "cpu")) as loop,
-        contextlib.closing(OnnxRuntimeBackend(whole, "cpu")) as all_masks,
+        contextlib.closing(open_backend(engine, device)) as loop,
+        contextlib.closing(open_backend(whole, device)) as all_masks,
     ):
         if MASK_SCORE not in loop.optional:
             raise UsageError(f"{engine}: computes all masks; export it with --target cpu, and without --all-masks")
