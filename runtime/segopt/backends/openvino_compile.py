@@ -22,7 +22,7 @@ PRECISIONS: tuple[InferencePrecision, ...] = get_args(InferencePrecision)
 Hint = Literal["latency", "throughput"]
 HINTS: tuple[Hint, ...] = get_args(Hint)
 
-_REVISION = 2
+_REVISION = 3
 """Of what is done to a model before it is compiled: what another one made is not taken from the cache."""
 
 

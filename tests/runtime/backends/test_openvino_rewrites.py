@@ -78,6 +78,36 @@ def test_sums_of_bf16_are_rounded_once():
     assert not np.array_equal(found, exact)
 
 
+def attention(shown):
+    """Scores of 16 tokens by 16, their softmax in single precision, and the sums that it weighs."""
+    tokens = [ops.parameter([1, 2, 16, 8], np.float32, name=name) for name in "qkv"]
+    q, k, v = (ops.convert(each, "bf16") for each in tokens)
+    weights = ops.softmax(ops.convert(ops.matmul(q, k, False, True), "f32"), -1)
+    sums = ops.convert(ops.matmul(ops.convert(weights, "bf16"), v, False, False), "f32")
+    return openvino.Model([ops.result(each) for each in ([sums, weights] if shown else [sums])], tokens)
+
+
+def test_the_softmax_of_an_attention_is_joined_with_its_products_and_as_exact():
+    tokens = list(np.random.default_rng(3).normal(size=(3, 1, 2, 16, 8)).astype(np.float32))
+    q, k, v = tokens
+    scores = np.exp(q @ k.swapaxes(-1, -2))
+    expected = scores / scores.sum(axis=-1, keepdims=True) @ v
+    model = attention(shown=False)
+    rewrite_for_bf16(openvino, model)
+    (node,) = (node for node in model.get_ops() if node.get_type_name() == "Softmax")
+    assert node.get_output_element_type(0) == openvino.Type.bf16
+    assert node.input_value(0).get_node().get_type_name() == "MatMul"
+    compiled = openvino.Core().compile_model(model, "CPU", {"EXECUTION_MODE_HINT": "ACCURACY"})
+    np.testing.assert_allclose(compiled(tokens)[0], expected, atol=0.03)
+
+
+def test_a_softmax_that_somebody_reads_in_single_precision_stays():
+    model = attention(shown=True)
+    rewrite_for_bf16(openvino, model)
+    (node,) = (node for node in model.get_ops() if node.get_type_name() == "Softmax")
+    assert node.get_output_element_type(0) == openvino.Type.f32
+
+
 def test_a_label_map_is_the_same_by_logits_in_single_precision():
     image = ops.parameter([1, 7, 9, 11], np.float32, name="image")
     logits = ops.convert(image, "bf16")
