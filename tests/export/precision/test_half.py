@@ -1,6 +1,7 @@
 """Half precision: nearly every layer computes in it, the answer stays, and what half cannot hold stays in FP32."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import onnx
@@ -10,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import lively
-from segopt.agreement import HALF, compare
+from segopt.agreement import HALF, SINGLE, compare, match
 from segopt_export.networks.table import NETWORKS
 from segopt_export.onnx_file.checks import check_static, half_share
 from segopt_export.precision.calibration import LayerCall, measure_ranges
@@ -20,6 +21,7 @@ from segopt_export.precision.norm_folding import fold_norms
 pytestmark = pytest.mark.slow
 
 INSTANCE = lively.parameter("maskrcnn_mobilenet_v3_small_fpn")
+_DETECTIONS = ("boxes", "scores", "labels")
 
 
 @pytest.mark.parametrize("lively_network", [*lively.networks(), lively.FUSION], indirect=True)
@@ -78,8 +80,11 @@ def test_a_network_with_folded_norms_says_the_same(lively_network):
     fold_norms(folded)
     image = lively.pictures(1)
     expected, found = lively.run_eager(graph, image), lively.run_eager(folded, image)
-    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
-    np.testing.assert_allclose(found["boxes"], expected["boxes"], atol=0.02)
+    # Detections of nearly the same score may change places.
+    ours, theirs = ({name: np.asarray(side[name][0]) for name in _DETECTIONS} for side in (expected, found))
+    bounds = dataclasses.replace(SINGLE, score=1e-4, box_iou=0.999)
+    assert (ours["scores"] >= 0).sum() > 50
+    assert len(match(ours, theirs, bounds)) == len(ours["scores"])
 
 
 def test_the_graph_that_was_given_is_left_as_it_is():
