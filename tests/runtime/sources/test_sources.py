@@ -191,7 +191,10 @@ def test_rotated_video_comes_upright(tmp_path, rotation, turn):
         degrees = round(next(container.decode(video=0)).rotation)
     turns = degrees // 90 % 4
     assert turns == turn or turns == -turn % 4
-    np.testing.assert_array_equal(frames[2].image, np.rot90(upright[2].image, turns))
+    # On busy cores x264's threads now and then give other bits for the same frames, a few levels apart.
+    np.testing.assert_allclose(
+        frames[2].image.astype(int), np.rot90(upright[2].image, turns).astype(int), rtol=0, atol=8
+    )
 
 
 def test_a_video_of_one_frame_has_one_frame(tmp_path):
