@@ -16,8 +16,6 @@ PATH = Path(__file__).parents[1] / "docs" / "tutorial-demo.ipynb"
 
 def without_what_changes(text):
     text = re.sub(r"\d+ s\b", "N s", text)
-    # A graph's nodes, and so its size, are a matter of PyTorch's exporter.
-    text = re.sub(r"\d+\.\d MB\b", "N MB", text)
     # Figures in percent, and rounding: another PyTorch or ONNX Runtime may tip a pixel.
     return re.sub(r"within [\d.e-]+|\d+\.\d{2}\b", "N", re.sub(r" +", " ", text))
 

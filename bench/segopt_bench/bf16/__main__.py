@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.util
 import sys
 import tempfile
 from pathlib import Path
@@ -19,13 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segopt.agreement import HALF, match
-from segopt.backends.openvino import OpenVinoBackend
-from segopt.backends.openvino_compile import Settings, has_bf16, import_openvino
-from segopt.errors import SegoptError
+from segopt.backends.openvino_compile import has_bf16, import_openvino
+from segopt.errors import EngineError, SegoptError
 from segopt.letterbox import letterbox_frames
 from segopt.model.card import Card
 from segopt.model.reading import read_card
-from segopt.segmenter import Segmenter
+from segopt.segmenter import Segmenter, load
 from segopt.thresholds import Thresholds
 from segopt_bench.bf16.rounding import rounded
 from segopt_bench.latency.accuracy import STUFF_AREA, measure_accuracy, write_scenes
@@ -91,15 +89,15 @@ def in_openvino(engine: Path, card: Card) -> dict[str, Segmenter]:
     """The file itself in OpenVINO's bf16, by a name; nothing where the CPU or the file has none of it."""
     if card.precision != "fp16" or not _has_bf16():
         return {}
-    thresholds = Thresholds(card.score_threshold, card.overlap_threshold, STUFF_AREA)
-    backend = OpenVinoBackend(engine, Settings(precision="bf16"))
-    return {backend.name: Segmenter(card, backend, card.mode, thresholds)}
+    segmenter = load(engine, "openvino", stuff_area=STUFF_AREA, inference_precision="bf16")
+    return {segmenter.backend.name: segmenter}
 
 
 def _has_bf16() -> bool:
-    if importlib.util.find_spec("openvino") is None:
+    try:
+        return has_bf16(import_openvino().Core(), "CPU")
+    except EngineError:
         return False
-    return has_bf16(import_openvino().Core(), "CPU")
 
 
 def boxes_moved(card: Card, plain: Segmenter, other: Segmenter, scenes: int) -> NDArray[np.float64]:

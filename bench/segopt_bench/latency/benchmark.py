@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,16 +11,15 @@ from pathlib import Path
 from segopt.backends.openvino_compile import InferencePrecision
 from segopt.errors import SegoptError, UsageError
 from segopt.model.card import Card
-from segopt.model.reading import read_card
 from segopt.segmenter import Segmenter
 from segopt_bench.latency.accuracy import Accuracy, measure_accuracy, write_scenes
 from segopt_bench.latency.contenders import (
     EagerOptions,
     Group,
+    check_inference_precision,
     eager_contenders,
     engine_contenders,
     group_engines,
-    inference_precisions,
     load_engine,
 )
 from segopt_bench.latency.layers import LayerProfile, profile_layers
@@ -82,15 +81,14 @@ def run_benchmark(request: Request, *, watch: Watch = _unwatched) -> Report:
     if request.accuracy_scenes:
         need_evaluation_packages("--accuracy")
     groups = group_engines(request.engines)
-    asked = inference_precisions([read_card(path) for path in request.engines], request.inference_precision)
-    precisions = dict(zip(request.engines, asked, strict=True))
+    check_inference_precision([card for group in groups for card in group.cards], request.inference_precision)
     source = None if request.data is None else source_pictures(request.data, request.pictures)
     before = this_moment()
     reports, origins = [], []
     for group in groups:
         pictures = source or scene_pictures(request.pictures, group.card.canvas)
         origins.append(pictures.origin)
-        reports.append(_measure_group(group, pictures, request, precisions, watch))
+        reports.append(_measure_group(group, pictures, request, watch))
     after = this_moment()
     machine, threads = describe_machine(), torch_threads()
     facts = {**conditions(before, after), "PyTorch threads": UNKNOWN if threads is None else str(threads)}
@@ -105,19 +103,13 @@ def run_benchmark(request: Request, *, watch: Watch = _unwatched) -> Report:
     )
 
 
-def _measure_group(
-    group: Group,
-    pictures: Pictures,
-    request: Request,
-    precisions: Mapping[Path, InferencePrecision | None],
-    watch: Watch,
-) -> GroupReport:
+def _measure_group(group: Group, pictures: Pictures, request: Request, watch: Watch) -> GroupReport:
     with ExitStack() as stack:
         with watch(f"loading {group.title}"):
             card = group.card
             loaded = [
-                (path, stack.enter_context(load_engine(path, card, request.device, precisions[path])))
-                for path in group.engines
+                (path, stack.enter_context(load_engine(path, own, request.device, request.inference_precision)))
+                for path, own in zip(group.engines, group.cards, strict=True)
             ]
             thresholds = loaded[0][1].thresholds
             wrapped = is_wrapped(card)

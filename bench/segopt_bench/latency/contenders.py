@@ -51,9 +51,14 @@ class EagerOptions:
 class Group:
     """Engines that do the same job: the same networks and weights, on the same canvas."""
 
-    card: Card
-    """Of the first of them."""
     engines: tuple[Path, ...]
+    cards: tuple[Card, ...]
+    """Theirs."""
+
+    @property
+    def card(self) -> Card:
+        """Of the first of them."""
+        return self.cards[0]
 
     @property
     def title(self) -> str:
@@ -96,38 +101,33 @@ def group_engines(engines: Sequence[Path]) -> list[Group]:
         weights = tuple((branch, origin.sha256) for branch, origin in sorted(card.weights.items()))
         job = (card.mode, tuple(card.networks.items()), weights, card.canvas, card.batch, card.max_detections)
         groups.setdefault(job, []).append((path, card))
-    return [Group(members[0][1], tuple(path for path, _ in members)) for members in groups.values()]
+    return [Group(*zip(*members, strict=True)) for members in groups.values()]
 
 
-def inference_precisions(
-    cards: Sequence[Card], asked: InferencePrecision | None
-) -> list[InferencePrecision | None]:
-    """The inference precision of each of several engines: bf16 is for those that were exported in FP16.
-
-    Args:
-        cards: of the engines.
-        asked: for all of them.
+def check_inference_precision(cards: Sequence[Card], asked: InferencePrecision | None) -> None:
+    """Refuse bf16 for engines of which none can be run in it.
 
     Raises:
-        UsageError: bf16, and none of them was exported in FP16.
+        UsageError: bf16, and none of these was exported in FP16.
     """
-    if asked != "bf16":
-        return [asked] * len(cards)
-    found: list[InferencePrecision | None] = [asked if card.precision == "fp16" else None for card in cards]
-    if not any(found):
+    if asked == "bf16" and not any(inference_precision_of(card, asked) for card in cards):
         raise UsageError(
             "--inference-precision bf16: no model here has half precision in it, which says what may be in bf16; "
             "add one of `segopt export --precision fp16`, or leave the option out"
         )
-    return found
+
+
+def inference_precision_of(card: Card, asked: InferencePrecision | None) -> InferencePrecision | None:
+    """What is asked of several engines, for one of them: bf16 is for those that were exported in FP16."""
+    return None if asked == "bf16" and card.precision != "fp16" else asked
 
 
 def load_engine(
     path: Path, card: Card, device: str, inference_precision: InferencePrecision | None = None
 ) -> Segmenter:
-    """Load an engine to be timed; arguments and errors as of :func:`segopt.load`."""
+    """Load an engine to be timed, in bf16 where its card allows for it; errors as of :func:`segopt.load`."""
     score = INSTANCE_SCORE if card.mode == "instance" else None
-    return load(path, device, score, inference_precision=inference_precision)
+    return load(path, device, score, inference_precision=inference_precision_of(card, inference_precision))
 
 
 def engine_contenders(loaded: Sequence[tuple[Path, Segmenter]]) -> list[Contender]:

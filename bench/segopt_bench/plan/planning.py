@@ -15,7 +15,7 @@ from segopt.backends.openvino_compile import InferencePrecision
 from segopt.errors import EngineError, UsageError
 from segopt.model.reading import read_card
 from segopt_bench.footprint.process import run_watched
-from segopt_bench.latency.contenders import inference_precisions
+from segopt_bench.latency.contenders import check_inference_precision, inference_precision_of
 from segopt_bench.plan.job import Found, Load, Request
 from segopt_bench.reporting.tables import milliseconds
 
@@ -76,10 +76,12 @@ def make_plans(
     """
     if not 1 <= cameras <= MOST_CAMERAS:
         raise UsageError(f"--cameras {cameras}: must be from 1 to {MOST_CAMERAS}")
-    precisions = inference_precisions([read_card(engine) for engine in engines], inference_precision)
+    cards = [read_card(engine) for engine in engines]
+    check_inference_precision(cards, inference_precision)
     plans = []
-    for engine, precision in zip(engines, precisions, strict=True):
+    for engine, card in zip(engines, cards, strict=True):
         watch(engine)
+        precision = inference_precision_of(card, inference_precision)
         counts = (1,) if cameras == 1 else (1, cameras)
         plans.append(_plan(engine, Request(str(engine), device, data, pictures, rounds, counts, precision)))
     return plans

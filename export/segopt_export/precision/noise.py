@@ -61,8 +61,10 @@ def added_noise(plain: Path, quantized: Path, images: Sequence[NDArray[np.uint8]
     made_by = {tensor: node for node in other.graph.node for tensor in node.output}
     for node in other.graph.node:
         original = layers.get(node.name)
-        reader = made_by.get(node.input[0]) if original is not None else None
-        if original is not None and reader is not None and reader.op_type == "DequantizeLinear":
+        if original is None:
+            continue
+        reader = made_by.get(node.input[0])
+        if reader is not None and reader.op_type == "DequantizeLinear":
             made_by[reader.input[0]].input[0] = original.input[0]
             pairs[original.name] = original.output[0], node.output[0]
     session = _comparison(model, other, set(pairs.values()))

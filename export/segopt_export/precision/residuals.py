@@ -22,7 +22,7 @@ _LARGEST = 127
 _PAIR = "{}/shortcut/{}"
 
 
-MAX_NOISE = 0.004
+MAX_SHORTCUT_NOISE = 0.004
 """Largest share of noise, by power, that rounding may make in a shortcut."""
 
 
@@ -41,7 +41,7 @@ def quantize_shortcuts(
     images: Sequence[NDArray[np.uint8]],
     layers: Collection[str],
     *,
-    max_noise: float = MAX_NOISE,
+    max_noise: float = MAX_SHORTCUT_NOISE,
 ) -> int:
     """Put quantize-dequantize pairs on the shortcuts of a quantized graph, in place.
 
@@ -50,7 +50,7 @@ def quantize_shortcuts(
         quantized: with pairs around its layers, symmetric INT8.
         images: uint8 BGR [B, H, W, 3], on which ranges are looked at.
         layers: operators that multiply by trained weights.
-        max_noise: as :data:`MAX_NOISE`; a louder shortcut stays as it is.
+        max_noise: as :data:`MAX_SHORTCUT_NOISE`; a louder shortcut stays as it is.
 
     Returns:
         How many shortcuts are in INT8.

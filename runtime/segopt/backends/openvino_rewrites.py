@@ -35,27 +35,24 @@ def rewrite_for_bf16(ov: Any, model: Any) -> None:
         elif kind == "TopK" and node.get_input_element_type(0) == ov.Type.bf16:
             # The same numbers, and a kernel that is twice as fast.
             node.input(0).replace_source_output(ov.opset13.convert(node.input_value(0), "f32").output(0))
-        elif kind == "Softmax" and _stands_between_bf16(ov, node):
-            readers = [reader.get_node() for reader in node.output(0).get_target_inputs()]
-            node.input(0).replace_source_output(node.input_value(0).get_node().input_value(0))
-            node.validate_and_infer_types()
-            for reader in readers:
-                reader.output(0).replace(node.output(0))
+        elif kind == "Softmax":
+            _take_conversions_away(ov, node)
     model.validate_nodes_and_infer_types()
 
 
-def _stands_between_bf16(ov: Any, node: Any) -> bool:
-    """Whether conversions to single precision and back are all that is around it."""
+def _take_conversions_away(ov: Any, node: Any) -> None:
+    """Where conversions from bf16 and back are all that is around a node, have it read and give bf16."""
     before = node.input_value(0).get_node()
-    readers = [reader.get_node() for reader in node.output(0).get_target_inputs()]
-    return (
-        before.get_type_name() == "Convert"
-        and before.get_input_element_type(0) == ov.Type.bf16
-        and all(
-            reader.get_type_name() == "Convert" and reader.get_output_element_type(0) == ov.Type.bf16
-            for reader in readers
-        )
-    )
+    after = [reader.get_node() for reader in node.output(0).get_target_inputs()]
+    if any(each.get_type_name() != "Convert" for each in (before, *after)):
+        return
+    outer = [before.get_input_element_type(0), *(each.get_output_element_type(0) for each in after)]
+    if any(kind != ov.Type.bf16 for kind in outer):
+        return
+    node.input(0).replace_source_output(before.input_value(0))
+    node.validate_and_infer_types()
+    for each in after:
+        each.output(0).replace(node.output(0))
 
 
 def _is_wide(node: Any) -> bool:

@@ -21,7 +21,7 @@ from segopt.thresholds import Thresholds
 from segopt_bench.footprint import eager_run
 from segopt_bench.latency import contenders, pictures
 from segopt_bench.latency.benchmark import Request, run_benchmark
-from segopt_bench.latency.contenders import group_engines, inference_precisions
+from segopt_bench.latency.contenders import check_inference_precision, group_engines, inference_precision_of
 from segopt_bench.latency.layers import profile_layers, summarize
 from segopt_bench.latency.rounds import class_map, count_objects
 from segopt_bench.pytorch.eager import EagerSegmenter
@@ -303,9 +303,12 @@ def test_bad_input_is_one_line(semantic_engine, segopt_cli, arguments, message):
 def test_bf16_is_for_models_in_half_alone(semantic_engine):
     card = read_card(semantic_engine)
     half = dataclasses.replace(card, precision="fp16")
-    assert inference_precisions([card, half, card], "bf16") == [None, "bf16", None]
-    assert inference_precisions([card, half], "f32") == ["f32", "f32"]
-    assert inference_precisions([half], None) == [None]
+    assert [inference_precision_of(each, "bf16") for each in (card, half, card)] == [None, "bf16", None]
+    assert [inference_precision_of(each, "f32") for each in (card, half)] == ["f32", "f32"]
+    assert inference_precision_of(half, None) is None
+    check_inference_precision([card, half, card], "bf16")
+    with pytest.raises(UsageError, match="no model here has half precision"):
+        check_inference_precision([card, card], "bf16")
 
 
 def test_an_engine_without_a_card_is_named(tmp_path, segopt_cli):

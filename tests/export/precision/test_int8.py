@@ -21,7 +21,7 @@ from segopt_export.precision.half import in_half
 from segopt_export.precision.int8 import SCHEMES, Quantizer, quantize
 from segopt_export.precision.layers import LAYERS, last_layers
 from segopt_export.precision.noise import MAX_NOISE, added_noise
-from segopt_export.precision.residuals import quantize_shortcuts
+from segopt_export.precision.residuals import MAX_SHORTCUT_NOISE, quantize_shortcuts
 from segopt_export.precision.switches import Switchable
 from segopt_export.static.maskrcnn import StaticMaskRCNN
 
@@ -158,7 +158,7 @@ def test_for_tensorrt_shortcuts_are_bytes(images):
 
 def test_a_shortcut_that_would_be_too_noisy_stays(images):
     blocks = traced(Blocks())
-    for max_noise, sums in ((1e-9, ["Conv", "Conv"]), (0.004, ["Conv", "DequantizeLinear"])):
+    for max_noise, sums in ((1e-9, ["Conv", "Conv"]), (MAX_SHORTCUT_NOISE, ["Conv", "DequantizeLinear"])):
         model = onnx.ModelProto()
         model.CopyFrom(blocks)
         assert (
